@@ -1,0 +1,1 @@
+"""The measuring bench: a GPU in, a profile out."""

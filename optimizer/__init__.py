@@ -1,0 +1,1 @@
+"""Demand and catalogue in, a plan out; the simulator replays it."""

@@ -1,0 +1,1 @@
+"""What is known: GPUs, hosts, LLMs, grids, measured profiles, and what follows from them."""

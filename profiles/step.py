@@ -1,0 +1,234 @@
+"""StepModel: a Profile compiled to step time and step power.
+
+Pure decode of B sequences holding K tokens takes a(B) + c(B) K seconds, piecewise affine in K where the measured
+points bend; its power depends on B alone. Interpolation is linear in B (never in logs), power linear in log2 B.
+Outside the measured range the last measured line goes on, and the step is marked extrapolated.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from profiles.profile import DecodePoints, PrefillPoints, Profile
+
+
+class Line(NamedTuple):
+    """Decode at one batch size: time = a_s + c_s * K while K < kv_end, at power_w."""
+
+    a_s: float
+    c_s: float
+    power_w: float
+    kv_end: float
+    extrapolated: bool
+
+
+class MixedStep(NamedTuple):
+    """A step that carries prefill chunks: its time, power and who caused it.
+
+    `prefill_s` belongs to the chunks; each decoding sequence of context x owns decode_a_s / B + decode_c_s * x.
+    """
+
+    time_s: float
+    power_w: float
+    prefill_s: float
+    decode_a_s: float
+    decode_c_s: float
+    extrapolated: bool
+
+
+class StepModel:
+    """Step times and powers of one profile; see the module's text for the rules.
+
+    Args:
+        profile: the profile to compile.
+        engine: add the profile's engine term (host work per step and per sequence) where it has one.
+    """
+
+    def __init__(self, profile: Profile, engine: bool = True) -> None:
+        self.profile = profile
+        self.kv_capacity_tokens = profile.memory.kv_capacity_tokens
+        self.idle_w = profile.idle.loaded_w
+        term = profile.engine_term if engine else None
+        self._step_s, self._sequence_s = (term.step_s, term.sequence_s) if term else (0.0, 0.0)
+        self._rows = _decode_rows(profile.decode)
+        self._batches = sorted(self._rows)
+        self._decode_power = _PowerByLog2(profile.decode.batch, profile.decode)
+        self._prefill = _Prefill(profile.prefill)
+        self._lines: dict[int, list[Line]] = {}
+
+    def decode(self, batch: int, kv_tokens: float) -> Line:
+        """The line a decode step of `batch` sequences holding `kv_tokens` lies on."""
+        lines = self._lines.get(batch)
+        if lines is None:
+            lines = self._lines[batch] = self._compile(batch)
+        for line in lines:
+            if kv_tokens < line.kv_end:
+                return line
+        return lines[-1]
+
+    def decode_time_s(self, batch: int, kv_tokens: float) -> float:
+        """Seconds of one decode step."""
+        line = self.decode(batch, kv_tokens)
+        return line.a_s + line.c_s * kv_tokens
+
+    def prefill(self, chunks: Sequence[tuple[int, int]]) -> MixedStep:
+        """A step of prefill chunks alone, each (new tokens, past tokens)."""
+        tokens = sum(new for new, _ in chunks)
+        time_s, extrapolated = self._prefill.time_s(chunks, tokens)
+        time_s += self._step_s + self._sequence_s * len(chunks)
+        return MixedStep(time_s, self._prefill.power_w(tokens), time_s, 0.0, 0.0, extrapolated)
+
+    def mixed(self, chunks: Sequence[tuple[int, int]], batch: int, kv_tokens: float) -> MixedStep:
+        """Prefill chunks beside a decode batch, by the profile's `mixed` rule; with no batch, plain prefill."""
+        alone = self.prefill(chunks)
+        if batch == 0:
+            return alone
+        line = self.decode(batch, kv_tokens)
+        rule = self.profile.mixed
+        if rule.rule == "scaled":
+            time_s, decode_c = alone.time_s * rule.factor, 0.0
+        else:
+            tokens = sum(new for new, _ in chunks)
+            both, _ = self._prefill.time_s(chunks, tokens, extra=batch)
+            decode_c = rule.factor * line.c_s
+            time_s = both + self._step_s + self._sequence_s * (len(chunks) + batch) + decode_c * kv_tokens
+        time_s = max(time_s, line.a_s + line.c_s * kv_tokens, alone.time_s)
+        rest = time_s - alone.time_s
+        decode_c = min(decode_c, rest / kv_tokens) if kv_tokens else 0.0
+        return MixedStep(
+            time_s,
+            max(alone.power_w, line.power_w),
+            alone.time_s,
+            rest - decode_c * kv_tokens,
+            decode_c,
+            alone.extrapolated or line.extrapolated,
+        )
+
+    def _compile(self, batch: int) -> list[Line]:
+        """The affine pieces in K at one batch size, from the measured batches on either side."""
+        below, above, weight, outside = _around(self._batches, batch)
+        rows = (self._rows[below], self._rows[above])
+        knots = sorted({context for row in rows for context, _ in row})
+        times = [_mix(_at(rows[0], x), _at(rows[1], x), weight) + self._host_s(batch) for x in knots]
+        power = self._decode_power(batch)
+        if len(knots) == 1:
+            return [Line(times[0], 0.0, power, math.inf, outside)]
+        lines = []
+        for (x0, x1), (t0, t1) in zip(_pairs(knots), _pairs(times), strict=True):
+            slope = max(0.0, (t1 - t0) / ((x1 - x0) * batch))
+            lines.append(Line(t0 - slope * x0 * batch, slope, power, x1 * batch, outside))
+        last = lines[-1]
+        return [*_merged(lines), last._replace(kv_end=math.inf, extrapolated=True)]
+
+    def _host_s(self, batch: int) -> float:
+        return self._step_s + self._sequence_s * batch
+
+
+def _mix(low: float, high: float, weight: float) -> float:
+    """Linear between `low` and `high`; equal ends stay exactly equal."""
+    return low + (high - low) * weight
+
+
+def _pairs(values: list[float]) -> list[tuple[float, float]]:
+    return list(zip(values, values[1:], strict=False))
+
+
+def _merged(lines: list[Line]) -> list[Line]:
+    """Join neighbouring pieces that are the same line, so that a straight table costs one piece."""
+    kept = [lines[0]]
+    for line in lines[1:]:
+        before = kept[-1]
+        same = math.isclose(before.a_s, line.a_s, rel_tol=1e-12) and math.isclose(
+            before.c_s, line.c_s, rel_tol=1e-12
+        )
+        if same:
+            kept[-1] = before._replace(kv_end=line.kv_end)
+        else:
+            kept.append(line)
+    return kept
+
+
+def _decode_rows(points: DecodePoints) -> dict[int, list[tuple[float, float]]]:
+    """Measured batch -> sorted (mean context, time)."""
+    rows: dict[int, list[tuple[float, float]]] = {}
+    for i in points.valid:
+        rows.setdefault(points.batch[i], []).append((points.kv_tokens[i] / points.batch[i], points.time_s[i]))
+    return {batch: sorted(row) for batch, row in rows.items()}
+
+
+def _at(row: list[tuple[float, float]], x: float) -> float:
+    """Linear interpolation in a sorted row; beyond its ends the outer piece goes on."""
+    if len(row) == 1:
+        return row[0][1]
+    i = min(max(bisect_left(row, (x, -math.inf)), 1), len(row) - 1)
+    (x0, y0), (x1, y1) = row[i - 1], row[i]
+    return y0 if x == x0 else y1 if x == x1 else _mix(y0, y1, (x - x0) / (x1 - x0))
+
+
+def _around(measured: list[int], batch: int) -> tuple[int, int, float, bool]:
+    """The measured batches to interpolate between, the weight of the upper one, and whether this is outside."""
+    if len(measured) == 1:
+        return measured[0], measured[0], 0.0, batch != measured[0]
+    i = min(max(bisect_left(measured, batch), 1), len(measured) - 1)
+    low, high = measured[i - 1], measured[i]
+    return low, high, (batch - low) / (high - low), not measured[0] <= batch <= measured[-1]
+
+
+class _PowerByLog2:
+    """Power against a size: linear in log2, constant beyond the ends; repeated sizes are averaged."""
+
+    def __init__(self, sizes: list[int], points: DecodePoints | PrefillPoints) -> None:
+        by_size: dict[int, list[float]] = {}
+        for i in points.valid:
+            by_size.setdefault(sizes[i], []).append(points.power_w[i])
+        self._row = [(math.log2(size), sum(w) / len(w)) for size, w in sorted(by_size.items())]
+
+    def __call__(self, size: float) -> float:
+        x = math.log2(size)
+        return _at(self._row, min(max(x, self._row[0][0]), self._row[-1][0]))
+
+
+class _Prefill:
+    """Time of prefill: a curve P(n) of first chunks, and seconds per attended pair for what came before.
+
+    P(n) holds n^2/2 pairs of its own; a step of several chunks is corrected to the pairs it really has.
+    """
+
+    def __init__(self, points: PrefillPoints) -> None:
+        curve: dict[int, list[float]] = {}
+        for i in points.valid:
+            if points.past_tokens[i] == 0 and points.sequences[i] == 1:
+                curve.setdefault(points.new_tokens[i], []).append(points.time_s[i])
+        if not curve:
+            for i in points.valid:
+                if points.past_tokens[i] == 0:
+                    curve.setdefault(points.new_tokens[i], []).append(points.time_s[i])
+        self._row = [(float(n), sum(t) / len(t)) for n, t in sorted(curve.items())]
+        self.power_w = _PowerByLog2(points.new_tokens, points)
+        self.pair_s = self._fit_pairs(points)
+
+    def _fit_pairs(self, points: PrefillPoints) -> float:
+        """Seconds per attended (new, past) pair: least squares over the points with a past, 0 without any."""
+        top = bottom = 0.0
+        for i in points.valid:
+            pairs = points.new_tokens[i] * points.past_tokens[i] / points.sequences[i]
+            if pairs:
+                top += pairs * (points.time_s[i] - _at(self._row, points.new_tokens[i]))
+                bottom += pairs * pairs
+        return max(0.0, top / bottom) if bottom else 0.0
+
+    def time_s(self, chunks: Sequence[tuple[int, int]], tokens: int, extra: int = 0) -> tuple[float, bool]:
+        """Seconds and whether it is extrapolated; `extra` decode tokens ride along in the linear layers."""
+        curve = self._curve(tokens + extra)
+        if self.pair_s:
+            pairs = sum(new * (past + 0.5 * new) for new, past in chunks)
+            longest = max(new for new, _ in chunks)
+            curve = max(curve + self.pair_s * (pairs - 0.5 * (tokens + extra) ** 2), self._curve(longest))
+        return curve, tokens > self._row[-1][0]
+
+    def _curve(self, tokens: int) -> float:
+        """P(n): linear between points and beyond the last; the smallest measured time is a floor."""
+        return self._row[0][1] if tokens < self._row[0][0] else _at(self._row, tokens)

@@ -1,0 +1,1 @@
+"""The datacenter: traces in, a run out."""
