@@ -44,7 +44,8 @@ def write_with(path: str | Path, writer: Callable[[Path], None]) -> Path:
 
 def write_text(path: str | Path, text: str) -> Path:
     """Write UTF-8 text whole or not at all."""
-        def fill(part: Path) -> None:
+
+    def fill(part: Path) -> None:
         part.write_text(text, encoding="utf-8")
 
     return write_with(path, fill)
@@ -72,9 +73,7 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def manifest(
-    inputs: Iterable[str | Path], *, seed: int | None, command: list[str] | None = None
-) -> dict[str, Any]:
+def manifest(inputs: Iterable[str | Path], *, seed: int | None, command: list[str] | None = None) -> dict[str, Any]:
     """What made a result: sha256 of every input file, versions, seed, command line."""
     return {
         "schema_version": 1,

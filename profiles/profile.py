@@ -196,9 +196,7 @@ def contradictions(profile: Profile) -> list[str]:
     for (b0, k0, t0, u0), (b1, k1, t1, u1) in zip(rows, rows[1:], strict=False):
         slack = 1.0 - max(0.05, 3.0 * math.hypot(u0, u1))
         if b0 == b1 and k1 > k0 and t1 < t0 * slack:
-            found.append(
-                f"decode.time_s falls from {t0:g} to {t1:g} s as KV grows from {k0} to {k1} at batch {b0}"
-            )
+            found.append(f"decode.time_s falls from {t0:g} to {t1:g} s as KV grows from {k0} to {k1} at batch {b0}")
         if b0 == b1 and k0 == k1:
             found.append(f"decode point batch {b0}, kv_tokens {k0} is given twice")
     return found

@@ -141,9 +141,7 @@ def _merged(lines: list[Line]) -> list[Line]:
     kept = [lines[0]]
     for line in lines[1:]:
         before = kept[-1]
-        same = math.isclose(before.a_s, line.a_s, rel_tol=1e-12) and math.isclose(
-            before.c_s, line.c_s, rel_tol=1e-12
-        )
+        same = math.isclose(before.a_s, line.a_s, rel_tol=1e-12) and math.isclose(before.c_s, line.c_s, rel_tol=1e-12)
         if same:
             kept[-1] = before._replace(kv_end=line.kv_end)
         else:
