@@ -1,0 +1,194 @@
+"""The scenario a user writes in YAML: sites, pools, SLO classes, accounting. Studies use the same words.
+
+docs/scenario.md shows every key; `json_schema()` serves editors.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from profiles.inputs import InputError, read_yaml, validate
+from sim.trace.generator import GeneratorSpec
+
+Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+BATCHING = ("chunked", "prefill-first", "static")
+ROUTING = ("round-robin", "least-outstanding-tokens", "least-added-carbon")
+
+
+class Spec(BaseModel):
+    """Base of every part of a scenario: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Site(Spec):
+    """A place with a grid: its intensity series (zone, file or a number in g/kWh), PUE and electricity price."""
+
+    name: Name
+    grid: str
+    scope: Literal["lifecycle", "direct"] = "lifecycle"
+    pue: Annotated[float, Field(ge=1, le=5)] = 1.2
+    price_usd_per_kwh: NonNegative | None = None
+
+    @field_validator("grid", mode="before")
+    @classmethod
+    def _number_as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+class Pool(Spec):
+    """Identical instances at one site: `instances` engines of `tp` GPUs each, serving one model."""
+
+    name: Name
+    site: Name
+    gpu: Name
+    model: Name
+    instances: Annotated[int, Field(ge=1, le=1_000_000)]
+    tp: Annotated[int, Field(ge=1, le=64)] = 1
+    dp: Annotated[int, Field(ge=1, le=64)] = 1  # engine replicas in one instance, each on tp GPUs
+    precision: str = "bf16"
+    engine: str | None = None  # which profile to take when several fit
+    host: Name | None = None  # the unit that is bought; default: the one that leaves the fewest spare GPUs
+    age_years: NonNegative = 0.0
+    sunk: bool = False  # bought before the study: decisions count no embodied carbon, reports amortise it
+    batching: Literal["chunked", "prefill-first", "static"] = "chunked"
+    max_num_seqs: Annotated[int, Field(ge=1, le=65536)] = 256
+    max_num_batched_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = 8192
+    max_model_len: Annotated[int, Field(ge=2)] | None = None
+    kv: Literal["paged", "whole-request"] = "paged"
+    block_tokens: Annotated[int, Field(ge=1, le=4096)] = 16
+
+    @property
+    def engines(self) -> int:
+        """Independent serving engines: instances times data-parallel replicas."""
+        return self.instances * self.dp
+
+    @property
+    def gpus(self) -> int:
+        """GPUs the pool runs on."""
+        return self.engines * self.tp
+
+    @model_validator(mode="after")
+    def _budget_feeds_the_batch(self) -> Pool:
+        if self.batching == "chunked" and self.max_num_batched_tokens < self.max_num_seqs:
+            raise ValueError(
+                f"max_num_batched_tokens ({self.max_num_batched_tokens}) is below max_num_seqs ({self.max_num_seqs}): "
+                "a chunked step carries one token for each running sequence; raise the first or lower the second"
+            )
+        return self
+
+
+class Slo(Spec):
+    """What is promised: limits on TTFT and on each request's TPOT, in seconds; none given means no limit."""
+
+    ttft_s: Positive | None = None
+    tpot_s: Positive | None = None
+
+
+class Accounting(Spec):
+    """The rules of the books; every default is printed in the result under `assumptions`."""
+
+    preset: Literal["pcf-card", "act", "boavizta", "hotcarbon24"] = "pcf-card"
+    boundary: Literal["server", "card", "chip"] = "server"
+    lifetime_years: Positive = 5.0
+    host_lifetime_years: Positive = 6.0
+    idle_rule: Literal["capacity-share", "busy-time", "none"] = "capacity-share"
+    host_power: bool = True
+    gpu_price_usd_per_h: dict[str, NonNegative] = {}
+
+
+class Scenario(Spec):
+    """One simulation: a trace or a generator, sites and pools, and the rules."""
+
+    name: str = "run"
+    trace: str | None = None
+    generator: GeneratorSpec | None = None
+    start: datetime | None = None
+    horizon_s: Positive | None = None
+    align: Literal["recur"] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    sites: list[Site] = Field(min_length=1)
+    pools: list[Pool] = Field(min_length=1)
+    routing: Literal["round-robin", "least-outstanding-tokens", "least-added-carbon"] = "least-outstanding-tokens"
+    output_predictor: Literal["running-mean", "oracle"] = "running-mean"
+    slo: Slo = Slo()
+    accounting: Accounting = Accounting()
+    profiles: list[str] = []
+    sort_trace: bool = False
+    allow_bad_rows: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("start")
+    @classmethod
+    def _utc(cls, value: datetime | None) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+    @model_validator(mode="after")
+    def _names_hang_together(self) -> Scenario:
+        if (self.trace is None) == (self.generator is None):
+            raise ValueError("give either a trace or a generator")
+        for kind, names in (("site", [s.name for s in self.sites]), ("pool", [p.name for p in self.pools])):
+            twice = {name for name in names if names.count(name) > 1}
+            if twice:
+                raise ValueError(f"{kind} {sorted(twice)[0]} is defined twice")
+        known = {site.name for site in self.sites}
+        for pool in self.pools:
+            if pool.site not in known:
+                raise ValueError(
+                    f"pool {pool.name} stands at unknown site {pool.site}; known: {', '.join(sorted(known))}"
+                )
+        if len({pool.model for pool in self.pools}) > 1:
+            raise ValueError("pools serve different models, but a trace names none; give one model")
+        return self
+
+
+def read(path: str | Path) -> Scenario:
+    """Read a scenario; relative trace, grid and profile paths are taken from the file's folder.
+
+    Raises:
+        InputError: not readable, an unknown key (with its line and the near miss), a refused value.
+    """
+    data, lines = read_yaml(path)
+    scenario = validate(Scenario, data, file=path, lines=lines)
+    return anchored(scenario, Path(path).parent)
+
+
+def anchored(scenario: Scenario, folder: Path) -> Scenario:
+    """The scenario with its relative paths resolved against `folder` where such a file exists."""
+
+    def place(text: str) -> str:
+        inside = folder / text
+        return str(inside) if not Path(text).is_absolute() and inside.exists() else text
+
+    sites = [site.model_copy(update={"grid": place(site.grid)}) for site in scenario.sites]
+    return scenario.model_copy(
+        update={
+            "trace": place(scenario.trace) if scenario.trace else None,
+            "sites": sites,
+            "profiles": [place(folder_) for folder_ in scenario.profiles],
+        }
+    )
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a scenario file."""
+    return Scenario.model_json_schema()
+
+
+def parse_start(text: str) -> datetime:
+    """An ISO 8601 instant; without an offset it is UTC.
+
+    Raises:
+        InputError: not an ISO 8601 date.
+    """
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(f"{text!r} is not a date", field="start", mend="write it like 2023-06-01T00:00:00Z") from error
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
