@@ -1,0 +1,135 @@
+"""`profiles`: list, show and check measured profiles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from carbonfleet.cli import options as opt
+
+if TYPE_CHECKING:
+    from profiles.profile import Profile
+
+
+@click.group("profiles", **opt.HELP)
+def command() -> None:
+    """Step time and power of GPU and model pairs: what is there, what it says, whether it is sound."""
+
+
+@command.command("list", epilog="Example: carbonfleet profiles list --profiles ./mine", **opt.HELP)
+@opt.profiles_option
+@opt.json_option
+def list_(profile_dirs: tuple[str, ...], as_json: bool) -> None:
+    """List the shipped profiles and those of --profiles folders."""
+    from carbonfleet.text import table
+
+    found = [profile for _, profile in _all(profile_dirs)]
+    if as_json:
+        opt.print_json({"profiles": [_identity(profile) for profile in found]})
+        return
+    rows = [
+        [p.gpu, p.model, str(p.tp), p.precision, p.engine, p.provenance.kind, p.provenance.tier, _band(p)] for p in found
+    ]
+    head = ["gpu", "model", "tp", "precision", "engine", "kind", "tier", "90 % band, time and power"]
+    click.echo("\n".join(table(head, rows, text_columns=8)))
+
+
+@command.command("show", epilog="Example: carbonfleet profiles show mine.json", **opt.HELP)
+@click.argument("profile")
+@opt.profiles_option
+@opt.json_option
+def show(profile: str, profile_dirs: tuple[str, ...], as_json: bool) -> None:
+    """Show one PROFILE, given as a file or by a name that `profiles list --json` calls key."""
+    found = _find(profile, profile_dirs)
+    if as_json:
+        opt.print_json(found.model_dump(mode="json", exclude_none=True))
+        return
+    click.echo("\n".join(_description(found)))
+
+
+@command.command("check", epilog="Example: carbonfleet profiles check mine.json", **opt.HELP)
+@click.argument("file", type=opt.FILE)
+@opt.json_option
+def check(file: str, as_json: bool) -> None:
+    """Check that FILE is a profile whose figures can be true; exits 1 with the reason when not."""
+    from profiles.profile import load
+    from profiles.step import StepModel
+
+    profile = load(file)
+    longest = max(profile.decode.kv_tokens)
+    decode_s = StepModel(profile).decode_time_s(1, longest / max(profile.decode.batch))
+    document = {"ok": True, "file": file, **_identity(profile), "decode_batch_1_s": decode_s}
+    if as_json:
+        opt.print_json(document)
+    else:
+        click.echo(f"{file}: ok; {profile.key}, {_points(profile)}")
+
+
+def _all(folders: tuple[str, ...]) -> list[tuple[Path, Profile]]:
+    from profiles.profile import load_all, shipped_folder
+
+    shipped = shipped_folder()
+    return load_all([*folders, *([shipped] if shipped.is_dir() else [])])
+
+
+def _find(name: str, folders: tuple[str, ...]) -> Profile:
+    """The profile in the file `name`, or the one whose key it is.
+
+    Raises:
+        InputError: neither; the nearest key is named.
+    """
+    from profiles.inputs import InputError, near_miss
+    from profiles.profile import load
+
+    if Path(name).exists() or name.endswith(".json") or "/" in name:
+        return load(name)
+    known = {profile.key: profile for _, profile in reversed(_all(folders))}  # the first of a name wins
+    if name not in known:
+        raise InputError(f"unknown profile {name!r}", mend=near_miss(name, known))
+    return known[name]
+
+
+def _identity(p: Profile) -> dict[str, Any]:
+    """Which profile it is and how much it can be trusted."""
+    return {
+        "key": p.key,
+        **p.model_dump(include={"gpu", "model", "tp", "precision", "engine", "layer", "band"}),
+        **p.provenance.model_dump(include={"kind", "tier", "source", "licence", "date", "fit_error"}),
+        "prefill_points": len(p.prefill.time_s),
+        "decode_points": len(p.decode.time_s),
+    }
+
+
+def _band(p: Profile) -> str:
+    return f"x/÷ {p.band.time:.2f}, {p.band.power:.2f}"
+
+
+def _points(p: Profile) -> str:
+    return f"{len(p.prefill.time_s)} prefill and {len(p.decode.time_s)} decode points, {p.provenance.kind}"
+
+
+def _description(p: Profile) -> list[str]:
+    from carbonfleet.text import figure, table
+
+    errors = ", ".join(f"{name} {100 * value:.1f} %" for name, value in p.provenance.fit_error.items())
+    lines = [
+        p.key,
+        f"  {_points(p)} {p.provenance.date}, tier {p.provenance.tier}, 90 % band {_band(p)}",
+        f"  source: {p.provenance.source} ({p.provenance.licence})",
+        *([f"  fit error: {errors}"] if errors else []),
+        *(f"  note: {text}" for text in p.provenance.notes),
+        f"  room for {p.memory.kv_capacity_tokens:,} KV tokens; idle {figure(p.idle.loaded_w)} W",
+        "",
+    ]
+    pre, dec = p.prefill, p.decode
+    rows = [
+        ["prefill", str(pre.new_tokens[i]), str(pre.past_tokens[i]), figure(pre.time_s[i]), figure(pre.power_w[i])]
+        for i in range(len(pre.time_s))
+    ]
+    rows += [
+        ["decode", str(dec.batch[i]), str(dec.kv_tokens[i]), figure(dec.time_s[i]), figure(dec.power_w[i])]
+        for i in range(len(dec.time_s))
+    ]
+    return lines + table(["step", "new tokens or batch", "past or KV tokens", "time s", "power W"], rows)

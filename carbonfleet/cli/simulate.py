@@ -1,0 +1,121 @@
+"""`simulate`: replay a trace on a fleet; latency, energy and carbon out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from carbonfleet.cli import options as opt
+
+if TYPE_CHECKING:
+    from sim.scenario import Scenario
+
+EPILOG = "Example: simulate --trace conv.csv --model llama-3.1-8b --pool h100-sxm-80gb:4@CA-QC --ttft-slo 1"
+
+
+@click.command("simulate", epilog=EPILOG, **opt.HELP)
+@click.argument("scenario", required=False, type=opt.FILE, metavar="[SCENARIO.yaml]")
+@click.option("--trace", type=opt.FILE, metavar="FILE", help="Request trace; its format is told by its header.")
+@click.option("--model", metavar="NAME", help="The LLM every pool serves, like llama-3.1-8b.")
+@click.option(
+    "--pool",
+    "pools",
+    multiple=True,
+    metavar="SPEC",
+    help="GPU:INSTANCES[:tpN][:dpN]@ZONE or @FILE, like a100-sxm-80gb:8:tp2@US-CAL-CISO; repeatable.",
+)
+@opt.profiles_option
+@click.option(
+    "--engine",
+    type=click.Choice(["leap", "step"]),
+    default="leap",
+    show_default=True,
+    help="leap skips from batch change to batch change; step walks every iteration (slow, the same results).",
+)
+@click.option("--batching", type=click.Choice(opt.BATCHING), help="How an instance forms batches; default chunked.")
+@click.option("--routing", type=click.Choice(opt.ROUTING), help="Which instance a request goes to.")
+@click.option("--max-num-seqs", type=click.IntRange(min=1), help="Most sequences running in an instance; default 256.")
+@click.option("--max-num-batched-tokens", type=click.IntRange(min=1), help="Most tokens in a step; default 8192.")
+@click.option("--ttft-slo", type=opt.POSITIVE, metavar="SECONDS", help="Limit on the time to the first token.")
+@click.option("--tpot-slo", type=opt.POSITIVE, metavar="SECONDS", help="Limit on the time per further token.")
+@click.option("--start", metavar="TIME", help="When the run starts, ISO 8601, UTC unless it says otherwise.")
+@click.option(
+    "--align",
+    type=click.Choice(["recur"]),
+    help="recur: outside a grid series, take the same month, weekday class and hour of another year.",
+)
+@click.option("--horizon", type=opt.POSITIVE, metavar="SECONDS", help="Length of the books; default whole hours.")
+@click.option("--pue", type=click.FloatRange(1, 5), help="Power usage effectiveness of every site; default 1.2.")
+@click.option("--lifetime-years", type=opt.POSITIVE, help="Life over which embodied carbon is spread; default 5.")
+@click.option("--preset", type=click.Choice(opt.PRESETS), help="Source of embodied carbon; default pcf-card.")
+@click.option("--boundary", type=click.Choice(opt.BOUNDARIES), help="What embodied carbon covers; default server.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of whatever is drawn; default 0.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any scenario key, like pools.0.instances=8."
+)
+@click.option("--print-config", is_flag=True, help="Print the resolved scenario as YAML and stop.")
+@opt.json_option
+@opt.out_option("Write the run directory here (config, manifest, summary, requests).")
+@opt.quiet_option
+def command(
+    scenario: str | None,
+    pools: tuple[str, ...],
+    profile_dirs: tuple[str, ...],
+    engine: str,
+    settings: tuple[str, ...],
+    print_config: bool,
+    as_json: bool,
+    output: Path | None,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Replay a trace on a fleet of GPUs under hourly grid intensity: latency, energy and carbon.
+
+    Give a SCENARIO.yaml, whose keys the options override, or the quick form: --trace, --model and --pool.
+    """
+    from carbonfleet import config
+
+    resolved = config.build(scenario, {**options, "profiles": profile_dirs}, pools, settings)
+    if print_config:
+        _print_config(resolved, as_json)
+        return
+    summary = simulate(resolved, engine, output, quiet)
+    if as_json:
+        opt.print_json(summary)
+        return
+    from carbonfleet.text import run_report
+
+    click.echo(run_report(summary))
+    if output is not None:
+        click.echo(f"\nrun directory: {output}")
+
+
+def simulate(scenario: Scenario, engine: str, output: Path | None, quiet: bool) -> dict[str, Any]:
+    """Run a scenario, write its directory where one is asked for, say its warnings; the summary."""
+    from sim.run import run
+
+    for pool in scenario.pools:
+        opt.note(f"{pool.name}: {_count(pool.instances, 'instance')}, {_count(pool.gpus, 'GPU')}", quiet)
+    with opt.progress("simulating", quiet) as progress:
+        result = run(scenario, engine=engine, progress=progress)
+    if output is not None:
+        result.write(output, command=sys.argv)
+    summary: dict[str, Any] = result.summary
+    opt.warn(summary["warnings"], quiet)
+    return summary
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def _print_config(scenario: Scenario, as_json: bool) -> None:
+    from carbonfleet.config import as_yaml
+
+    if as_json:
+        opt.print_json({"scenario": scenario.model_dump(mode="json", exclude_none=True)})
+    else:
+        click.echo(as_yaml(scenario), nl=False)

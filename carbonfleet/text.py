@@ -1,0 +1,148 @@
+"""Results as short plain text for people: figures with fitting units, and aligned tables, without colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from profiles.units import GRAMS_PER_KG, SECONDS_PER_HOUR, kwh
+
+_METRICS = (("TTFT", "ttft_s"), ("TPOT", "tpot_s"), ("TBT", "tbt_s"), ("E2E", "e2e_s"), ("queue", "queue_s"))
+_SPARKS = "▁▂▃▄▅▆▇█"
+FIRST_ASSUMPTIONS = 6
+
+
+def figure(value: float | None, digits: int = 3) -> str:
+    """A number with about `digits` significant ones and thousands separated; '-' where there is none."""
+    if value is None:
+        return "-"
+    size = abs(value)
+    if size >= 10 ** (digits - 1) or value == 0:
+        return f"{value:,.0f}"
+    places = next(p for p in range(digits - 1, 12) if size * 10**p >= 10 ** (digits - 1) or p == 11)
+    return f"{value:.{places}f}"
+
+
+def grams(value_g: float | None) -> str:
+    """Carbon in mg, g, kg or t CO2e, whichever reads best."""
+    if value_g is None:
+        return "-"
+    for limit, scale, unit in ((1.0, 1e-3, "mg"), (GRAMS_PER_KG, 1.0, "g"), (1e6, GRAMS_PER_KG, "kg")):
+        if abs(value_g) < limit and value_g:
+            return f"{figure(value_g / scale)} {unit}"
+    return f"{figure(value_g / 1e6)} t" if value_g else "0 g"
+
+
+def energy(value_j: float | None) -> str:
+    """Energy in Wh, kWh or MWh."""
+    if value_j is None:
+        return "-"
+    used = kwh(value_j)
+    if abs(used) < 1.0:
+        return f"{figure(used * 1000)} Wh"
+    return f"{figure(used)} kWh" if abs(used) < 10_000 else f"{figure(used / 1000)} MWh"
+
+
+def share(part: float, whole: float) -> str:
+    """A part in per cent of the whole."""
+    return f"{100 * part / whole:.0f} %" if whole else "-"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], text_columns: int = 1) -> list[str]:
+    """Aligned lines: the first `text_columns` to the left, figures to the right, two blanks between."""
+    cells = [list(head), *map(list, rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    return ["  ".join(_cell(row, i, widths, text_columns) for i in range(len(row))).rstrip() for row in cells]
+
+
+def _cell(row: list[str], i: int, widths: list[int], text_columns: int) -> str:
+    return row[i].ljust(widths[i]) if i < text_columns else row[i].rjust(widths[i])
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """One block a value, from the lowest to the highest."""
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+    return "".join(_SPARKS[min(7, int(8 * (value - low) / span))] for value in values)
+
+
+def run_report(summary: dict[str, Any]) -> str:
+    """What a run came to, on one screen: latency against the limits, energy, carbon, pools, sites, assumptions."""
+    blocks = [_requests(summary), _latency(summary), _books(summary), _pools(summary), _sites(summary)]
+    assumed = [_assumption(item) for item in summary["assumptions"]]
+    lines = [f"  {text}" for text in assumed[:FIRST_ASSUMPTIONS]]
+    if len(assumed) > FIRST_ASSUMPTIONS:
+        lines.append(f"  ... and {len(assumed) - FIRST_ASSUMPTIONS} more in --json or summary.json")
+    return "\n\n".join("\n".join(block) for block in (*blocks, ["assumed:", *lines] if lines else []) if block)
+
+
+def _requests(s: dict[str, Any]) -> list[str]:
+    r, tokens = s["requests"], s["tokens"]
+    hours = s["horizon_s"] / SECONDS_PER_HOUR
+    return [
+        f"requests  {r['total']:,}: {r['completed']:,} completed, {r['rejected']:,} rejected, "
+        f"{r['unfinished']:,} unfinished; horizon {figure(hours)} h",
+        f"tokens    {tokens['prompt']:,} prompt, {tokens['output']:,} output",
+    ]
+
+
+def _latency(s: dict[str, Any]) -> list[str]:
+    slo = s["slo"]
+    rows = []
+    for label, key in _METRICS:
+        stats = s.get(key) or {}
+        cells = [figure(stats.get(q)) for q in ("p50", "p90", "p99", "mean")]
+        rows.append([f"{label} s", *cells, figure(slo[key]) if slo.get(key) else ""])
+    lines = table(["", "p50", "p90", "p99", "mean", "limit"], rows)
+    if slo.get("ttft_s") or slo.get("tpot_s"):
+        worst = "" if slo.get("worst_hour") is None else f" (worst hour {100 * slo['worst_hour']:.2f} %)"
+        met = "-" if slo["attainment"] is None else f"{100 * slo['attainment']:.2f} %"
+        lines.append(f"SLO met by {met} of all arrivals{worst}")
+    return lines
+
+
+def _books(s: dict[str, Any]) -> list[str]:
+    e, c = s["energy_j"], s["carbon_g"]
+    named = (("gpu_busy", "GPUs at work"), ("gpu_idle", "GPUs idle"), ("host", "hosts"), ("overhead", "PUE overhead"))
+    split = ", ".join(f"{label} {share(e[key], e['total'])}" for key, label in named)
+    per_1k = s["carbon_g_per_1k_output_tokens"]
+    lines = [
+        f"energy    {energy(e['total'])}: {split}",
+        f"carbon    {grams(c['total'])} CO2e ({grams(c['low'])} to {grams(c['high'])}): "
+        f"operational {grams(c['operational'])} ({share(c['operational'], c['total'])}), "
+        f"embodied {grams(c['embodied'])} ({share(c['embodied'], c['total'])})",
+        f"          {figure(per_1k)} g CO2e per 1k output tokens",
+    ]
+    if s.get("cost_usd") is not None:
+        lines.append(f"cost      {figure(s['cost_usd'])} USD")
+    return lines
+
+
+def _pools(s: dict[str, Any]) -> list[str]:
+    rows = [
+        [p["name"], p["tier"] or "-", f"{p['instances']:,}", f"{p['gpus']:,}", f"{p['requests']:,}",
+         f"{100 * p['utilisation']:.0f} %", energy(_total(p["energy_j"])), grams(_total(p["carbon_g"]))]
+        for p in s["pools"]
+    ]  # fmt: skip
+    return table(["pool", "tier", "instances", "GPUs", "requests", "busy", "energy", "carbon"], rows, 2)
+
+
+def _total(value: Any) -> float | None:
+    """A figure, or the total of a split of it."""
+    return value.get("total") if isinstance(value, dict) else value
+
+
+def _sites(s: dict[str, Any]) -> list[str]:
+    rows = []
+    for site in s["sites"]:
+        i = site["intensity"]
+        rows.append([site["name"], f"{i['kind']}, {i['scope']}", f"{figure(i['mean_g_per_kwh'], 4)} g/kWh"])
+    return table(["site", "intensity", "mean"], rows, 2)
+
+
+def _assumption(item: Any) -> str:
+    """An assumption as one line, whether it is a sentence or a record."""
+    if not isinstance(item, dict):
+        return str(item)
+    head = " = ".join(str(item[key]) for key in ("name", "value") if key in item)
+    return "; ".join(part for part in (head, str(item.get("reason") or item.get("source") or "")) if part)
