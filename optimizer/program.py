@@ -1,0 +1,228 @@
+"""The integer program every question is put to: whole units bought, divisible traffic dispatched.
+
+    minimise   sum_o cost_o n_o + sum_k cost_k x_k
+    subject to sum of x_k over the columns of demand d        = 1        every demand d
+               sum of load_k x_k over columns of option o in slice t <= n_o   every option o, slice t
+               sum of use_co n_o                              <= limit_c every cap c
+               n_o integer >= 0,  0 <= x_k <= 1 (or in steps of 1/S)
+
+Loads are in units: the share of safe capacity is already divided out. What an option, a demand or a cap means
+(hosts and grams, or Mélange's GPUs and dollars) is the caller's business; names here are positions, so two names
+a solver would rewrite to the same word cannot collide. This is F0e of docs/optimize.md.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from profiles.inputs import CarbonfleetError
+
+Status = Literal["optimal", "time_limit", "infeasible", "no_solution"]
+_WHOLE = 1e-5  # a unit count further than this from a whole number is a solver failure
+
+
+class SolverError(CarbonfleetError):
+    """The solver ended in a state that is neither a plan nor a proof that there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """Something bought or kept in whole units; `cost` is the objective of one unit over the whole horizon."""
+
+    cost: float
+    max_units: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Demand `demand` served on option `option`: taking all of it occupies `load` units and costs `cost`."""
+
+    demand: int
+    option: int
+    load: float
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """`sum(use[o] * units of o) <= limit`. A miss is worth `weight` per unit of limit in an elastic solve."""
+
+    limit: float
+    use: dict[int, float]
+    weight: float = 1.0
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Options, columns and caps; demand d stands in slice `slice_of[d]` and shares capacity only within it."""
+
+    options: list[Option]
+    columns: list[Column]
+    slice_of: list[int]
+    caps: list[Cap]
+    steps: int | None = None  # traffic moves in steps of 1/steps of a demand; None: freely divisible
+
+    def unserved(self) -> list[int]:
+        """Demands that no column serves."""
+        served = {column.demand for column in self.columns}
+        return [demand for demand in range(len(self.slice_of)) if demand not in served]
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """What the solver proved: units per option, share per column, objective, bound, relative gap, true status.
+
+    `missing` is filled by `shortfall` only: how much of each cap's limit is lacking.
+    """
+
+    status: Status
+    objective: float | None
+    bound: float | None
+    gap: float | None
+    units: list[int]
+    shares: list[float]
+    missing: list[float]
+    wall_s: float
+
+
+def solve_program(program: Program, *, time_limit_s: float = 60.0, gap_rel: float = 1e-4) -> Solution:
+    """The cheapest plan within `gap_rel`, or the best one found when the time is up.
+
+    Raises:
+        SolverError: the solver failed (not: infeasible, which is a status).
+    """
+    if program.unserved():
+        return Solution("infeasible", None, None, None, [], [], [], 0.0)
+    return _Model(program, elastic=False).solve(time_limit_s, gap_rel)
+
+
+def shortfall(program: Program, *, time_limit_s: float = 30.0) -> Solution:
+    """The smallest weighted loosening of the caps that lets every demand be served (elastic solve)."""
+    return _Model(program, elastic=True).solve(time_limit_s, 1e-3)
+
+
+class _Model:
+    """One PuLP problem; the same calls pass PuLP 3.3 and 4."""
+
+    def __init__(self, program: Program, elastic: bool) -> None:
+        import pulp
+
+        self.program = program
+        self._linear: Any = getattr(pulp.LpAffineExpression, "from_list", pulp.LpAffineExpression)
+        self._problem = pulp.LpProblem("carbonfleet", pulp.LpMinimize)
+        new, whole, real = self._problem.add_variable, pulp.LpInteger, pulp.LpContinuous
+        steps = program.steps or 1
+        kind = whole if program.steps else real
+        self._units = [
+            new(f"n{i}", 0, None if elastic else option.max_units, whole) for i, option in enumerate(program.options)
+        ]
+        self._shares = [new(f"x{k}", 0, steps, kind) for k in range(len(program.columns))]
+        self._caps = self._all_caps(elastic)
+        self._slack = [
+            new(f"s{i}", 0, None, whole if cap.whole else real) for i, cap in enumerate(self._caps) if elastic
+        ]
+        costs = [cap.weight for cap in self._caps] if elastic else []
+        self._scale = self._state_objective(elastic, costs, steps)
+        self._state_rows(steps)
+
+    def _all_caps(self, elastic: bool) -> list[Cap]:
+        """The caps; in an elastic solve every option's own limit becomes one, so that it can be loosened too."""
+        own = [
+            Cap(float(option.max_units), {i: 1.0}, whole=True)
+            for i, option in enumerate(self.program.options)
+            if elastic and option.max_units is not None
+        ]
+        return [*self.program.caps, *own]
+
+    def _state_objective(self, elastic: bool, weights: list[float], steps: int) -> float:
+        terms = list(zip(self._slack, weights, strict=True))
+        if not elastic:
+            terms = [(n, o.cost) for n, o in zip(self._units, self.program.options, strict=True)]
+            terms += [(x, c.cost / steps) for x, c in zip(self._shares, self.program.columns, strict=True)]
+        sizes = [abs(cost) for _, cost in terms if cost]
+        scale = statistics.median(sizes) if sizes else 1.0  # keeps grams of 1e9 within the solver's tolerances
+        self._problem.setObjective(self._linear([(variable, cost / scale) for variable, cost in terms]))
+        return scale
+
+    def _state_rows(self, steps: int) -> None:
+        program = self.program
+        serving: list[list[tuple[Any, float]]] = [[] for _ in program.slice_of]
+        loading: dict[tuple[int, int], list[tuple[Any, float]]] = {}
+        for x, column in zip(self._shares, program.columns, strict=True):
+            serving[column.demand].append((x, 1.0))
+            if column.load:
+                key = (column.option, program.slice_of[column.demand])
+                loading.setdefault(key, []).append((x, column.load / steps))
+        for terms in serving:
+            self._problem += self._linear(terms) == steps
+        for (option, _), terms in loading.items():
+            self._problem += self._linear([*terms, (self._units[option], -1.0)]) <= 0
+        for i, cap in enumerate(self._caps):
+            terms = [(self._units[o], use) for o, use in cap.use.items()]
+            if terms:
+                slack = [(self._slack[i], -1.0)] if self._slack else []
+                self._problem += self._linear([*terms, *slack]) <= cap.limit
+
+    def solve(self, time_limit_s: float, gap_rel: float) -> Solution:
+        """Run HiGHS and read its own status and bound: PuLP calls a plan found at a time limit optimal."""
+        import time
+
+        import pulp
+
+        began = time.perf_counter()
+        solver = pulp.HiGHS(msg=False, timeLimit=time_limit_s, gapRel=gap_rel)
+        try:
+            self._problem.solve(solver)
+            model = self._problem.solverModel
+            word = model.modelStatusToString(model.getModelStatus())
+            bound = float(model.getInfo().mip_dual_bound) * self._scale
+        except (pulp.PulpError, AttributeError) as error:
+            raise SolverError(f"the solver failed ({error or type(error).__name__}); try another time limit") from error
+        wall_s = time.perf_counter() - began
+        values = [variable.varValue for variable in self._units]
+        if word in ("Infeasible", "Primal infeasible or unbounded"):
+            return Solution("infeasible", None, None, None, [], [], [], wall_s)
+        known = math.isfinite(bound)
+        if word not in ("Optimal", "Time limit reached"):
+            raise SolverError(f"the solver ended with {word!r}; report it with the study that led here")
+        if not math.isfinite(model.getInfo().objective_function_value) or not self._whole(values):
+            return Solution("no_solution", None, bound if known else None, None, [], [], [], wall_s)
+        return self._read(word, bound, wall_s)
+
+    def _whole(self, values: list[Any]) -> bool:
+        return all(v is not None and abs(v - round(v)) <= _WHOLE * max(1.0, abs(v)) for v in values)
+
+    def _read(self, word: str, bound: float, wall_s: float) -> Solution:
+        """The answer, its objective added up again from whole units and shares rather than taken from the solver."""
+        program = self.program
+        steps = program.steps or 1
+        units = [round(variable.varValue) for variable in self._units]
+        shares = [min(1.0, max(0.0, float(x.varValue) / steps)) for x in self._shares]
+        if program.steps:
+            shares = [round(share * steps) / steps for share in shares]
+        missing = [float(s.varValue) for s in self._slack]
+        if self._slack:
+            objective = sum(cap.weight * lacks for cap, lacks in zip(self._caps, missing, strict=True))
+        else:
+            objective = objective_of(program, units, shares)
+        bound = min(bound, objective) if math.isfinite(bound) else -math.inf
+        gap = relative_gap(objective, bound)
+        status: Status = "optimal" if word == "Optimal" else "time_limit"
+        return Solution(status, objective, bound if math.isfinite(bound) else None, gap, units, shares, missing, wall_s)
+
+
+def objective_of(program: Program, units: list[int], shares: list[float]) -> float:
+    """The objective of given units and shares."""
+    bought = sum(option.cost * n for option, n in zip(program.options, units, strict=True))
+    return bought + sum(column.cost * x for column, x in zip(program.columns, shares, strict=True))
+
+
+def relative_gap(objective: float, bound: float) -> float | None:
+    """(objective - bound) / |objective|; None without a bound, 0 when both are zero."""
+    if not math.isfinite(bound):
+        return None
+    return max(0.0, objective - bound) / abs(objective) if objective else (0.0 if bound >= 0 else None)
