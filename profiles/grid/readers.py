@@ -1,0 +1,278 @@
+"""Carbon-intensity files to a Signal. A format is recognised by its header, never by the file's name.
+
+`FORMATS` is the table of CSV formats: a new one is one more row with a function that knows its header.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from profiles.grid.signal import MAX_G_PER_KWH, Kind, Scope, Signal, check_scope, utc
+from profiles.inputs import InputError, read_text
+from profiles.units import SECONDS_PER_HOUR
+
+_UNIT = re.compile(r"(?<![a-z])g(co2)?(e|eq)?[ _]*(/|per)[ _]*kwh")
+_LIFECYCLE = re.compile(r"(?<![a-z])(lca|life[ _-]?cycle)(?![a-z])")
+_DIRECT = re.compile(r"(?<![a-z])direct(?![a-z])")
+_MARGINAL = re.compile(r"marginal|moer")
+_TIME = re.compile(r"(?<![a-z])(date|time|datetime|timestamp|point_time)(?![a-z])")
+_UTC = re.compile(r"(?<![a-z])utc(?![a-z])")
+_US_DATE = re.compile(r"(\d\d)/(\d\d)/(\d{4})(.*)", re.ASCII)
+_FLAGS = {"true": True, "false": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a file keeps what: column numbers, and what the format says about its figures."""
+
+    time: int
+    value: int
+    scope: Scope
+    source: str
+    licence: str
+    kind: Kind = "average"
+    zone: int | None = None
+    estimated: int | None = None
+    naive_is_utc: bool = True
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A CSV format: its name, an example of its header, and who knows it.
+
+    `recognise(header, scope)` gives the Layout, or None when the header is another format's; it raises
+    InputError when the header is this format's but lacks what was asked for.
+    """
+
+    name: str
+    example: str
+    recognise: Callable[[list[str], Scope], Layout | None]
+
+
+def read_series(path: str | Path, scope: Scope = "lifecycle") -> Signal:
+    """A carbon-intensity series from a CSV file (plain, gz or zst).
+
+    Args:
+        path: the file. scope: direct or lifecycle; it picks the column where a file has both, must agree
+            with a header that states one, and stands (with a note) where the header states none.
+
+    Raises:
+        InputError: with file, line and column: an unknown header, a scope the file lacks, or a bad row: too
+            few columns, a time that is no UTC time, twice there or out of order, a value not in [0, 3000]
+            g/kWh. Missing hours are no error here: they become gaps, which only a use of them refuses.
+    """
+    check_scope(scope)
+    rows = _rows(path, read_text(path))
+    _, header = next(rows, (1, []))
+    if not header:
+        raise InputError("the file is empty", file=path)
+    layout = _layout(path, header, scope)
+    table = _Table(path, header, layout)
+    for line, row in rows:
+        table.add(line, row)
+    return table.signal()
+
+
+def _rows(path: str | Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of every row that is not blank."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for row in reader:
+            if row:
+                yield reader.line_num, row
+    except csv.Error as error:
+        raise InputError(f"not CSV ({error})", file=path, line=reader.line_num) from error
+
+
+def _layout(path: str | Path, header: list[str], scope: Scope) -> Layout:
+    plain = [" ".join(name.split()).casefold().replace("₂", "2") for name in header]
+    for form in FORMATS:
+        try:
+            layout = form.recognise(plain, scope)
+        except InputError as error:
+            raise InputError(error.what, file=path, line=1, mend=error.mend) from None
+        if layout:
+            return layout
+    known = "; ".join(f"{form.name} ({form.example})" for form in FORMATS)
+    raise InputError("the header is no known carbon-intensity format", file=path, line=1, mend=f"known: {known}")
+
+
+class _Table:
+    """Rows checked one by one, then made into a Signal."""
+
+    def __init__(self, path: str | Path, header: list[str], layout: Layout) -> None:
+        self.path, self.header, self.layout = path, [name.strip() for name in header], layout
+        self.zone = ""
+        self.lines: list[int] = []
+        self.times: list[float] = []
+        self.values: list[float] = []
+        self.estimated = 0
+
+    def add(self, line: int, row: list[str]) -> None:
+        """Check and keep one row."""
+        layout = self.layout
+        if len(row) != len(self.header):
+            raise InputError(f"{len(row)} columns where the header has {len(self.header)}", file=self.path, line=line)
+        time_s, value = _epoch_s(row[layout.time], layout.naive_is_utc), _intensity(row[layout.value])
+        if isinstance(time_s, str):
+            raise self._refuse(line, layout.time, time_s)
+        if isinstance(value, str):
+            raise self._refuse(line, layout.value, value)
+        if self.times and time_s <= self.times[-1]:
+            what = "is there twice" if time_s == self.times[-1] else f"comes after {utc(self.times[-1])}"
+            raise self._refuse(line, layout.time, f"{utc(time_s)} {what}; sort the rows by time, each time once")
+        if layout.zone is not None:
+            self.zone = self.zone or row[layout.zone]
+            if row[layout.zone] != self.zone:
+                what = f"zone {row[layout.zone]} after {self.zone}; one zone a file"
+                raise self._refuse(line, layout.zone, what)
+        if layout.estimated is not None:
+            flag = _FLAGS.get(row[layout.estimated].strip().lower())
+            if flag is None:
+                raise self._refuse(line, layout.estimated, f"{row[layout.estimated]!r} is neither true nor false")
+            self.estimated += flag
+        self.lines.append(line)
+        self.times.append(time_s)
+        self.values.append(value)
+
+    def _refuse(self, line: int, column: int, what: str) -> InputError:
+        return InputError(what, file=self.path, line=line, field=f"column {column + 1} ({self.header[column]})")
+
+    def signal(self) -> Signal:
+        """The rows as a Signal; hours that are missing become NaN intervals."""
+        if len(self.times) < 2:
+            what = f"{len(self.times)} row(s) of figures, and an interval's length shows only from two"
+            raise InputError(what, file=self.path, mend="give a longer series or a number for a constant")
+        start, values, layout = np.array(self.times), np.array(self.values), self.layout
+        steps = np.diff(start)
+        lengths, counts = np.unique(steps, return_counts=True)
+        step = float(lengths[np.argmax(counts)])
+        odd = np.flatnonzero(steps % step)
+        if odd.size:
+            what = f"{steps[odd[0]]:g} s after the time before, where the series steps by {step:g} s"
+            raise self._refuse(self.lines[int(odd[0]) + 1], layout.time, what)
+        holes = np.flatnonzero(steps > step)
+        notes = layout.notes
+        if holes.size:
+            missing = float((steps[holes] - step).sum()) / SECONDS_PER_HOUR
+            first = utc(float(start[holes[0]]) + step)
+            notes = (*notes, f"{missing:g} h are missing in the series, the first at {first}")
+        name = Path(self.path).name
+        return Signal(
+            name=f"{self.zone} ({name})" if self.zone else name,
+            zone=self.zone,
+            kind=layout.kind,
+            scope=layout.scope,
+            source=f"{layout.source}, file {name}",
+            licence=layout.licence,
+            estimated_share=None if layout.estimated is None else self.estimated / start.size,
+            start_s=np.insert(start, holes + 1, start[holes] + step),
+            end_s=float(start[-1]) + step,
+            g_per_kwh=np.insert(values, holes + 1, np.nan),
+            notes=notes,
+        )
+
+
+def _epoch_s(text: str, naive_is_utc: bool) -> float | str:
+    """UTC epoch seconds, or what is wrong with `text`. Months come first in a date with slashes (CarbonCast)."""
+    american = _US_DATE.fullmatch(text.strip())
+    clean = "{2}-{0}-{1}{3}".format(*american.groups()) if american else text.strip()
+    try:
+        moment = datetime.fromisoformat(clean)
+    except ValueError:
+        return f"{text!r} is not a time such as 2023-01-01T00:00:00Z"
+    if moment.tzinfo is None:
+        if not naive_is_utc:
+            return f"{text!r} has no UTC offset and the header does not say UTC; end it in Z or name the column *_utc"
+        moment = moment.replace(tzinfo=UTC)
+    if not 1970 <= moment.year < 2200:
+        return f"{text!r} is not in the years 1970 to 2199"
+    return moment.timestamp()
+
+
+def _intensity(text: str) -> float | str:
+    """g/kWh, or what is wrong with `text`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if "_" in text or not 0 <= value <= MAX_G_PER_KWH:
+        return f"{text!r} is not a carbon intensity from 0 to {MAX_G_PER_KWH:g} g/kWh"
+    return value
+
+
+def _electricity_maps(header: list[str], scope: Scope) -> Layout | None:
+    """Portal files: `(LCA)` until 2023, `(Life cycle)` since; letter case and the subscript differ by year."""
+    if "datetime (utc)" not in header or "zone id" not in header:
+        return None
+    wanted = _DIRECT if scope == "direct" else _LIFECYCLE
+    columns = [i for i, name in enumerate(header) if "carbon intensity" in name and _UNIT.search(name)]
+    found = [i for i in columns if wanted.search(header[i])]
+    if len(found) != 1:
+        raise InputError(f"{len(found)} columns of {scope} carbon intensity in g/kWh", mend="export the file again")
+    return Layout(
+        time=header.index("datetime (utc)"),
+        value=found[0],
+        scope=scope,
+        source="Electricity Maps CSV (flow-traced consumption, average)",
+        licence="Electricity Maps terms (not verified): do not pass the series on",
+        zone=header.index("zone id"),
+        estimated=header.index("data estimated") if "data estimated" in header else None,
+    )
+
+
+def _carboncast(header: list[str], scope: Scope) -> Layout | None:
+    """CarbonCast: row number, `UTC time`, `carbon_intensity` (g/kWh by its documentation), then MW by source."""
+    if header[1:3] != ["utc time", "carbon_intensity"]:
+        return None
+    return Layout(
+        time=1,
+        value=2,
+        scope=scope,
+        source="CarbonCast CSV (from generation by source, average)",
+        licence="Apache-2.0",
+        notes=(f"CarbonCast headers name no scope: taken as {scope}",),
+    )
+
+
+def _two_columns(header: list[str], scope: Scope) -> Layout | None:
+    """A time and one column whose header names the unit g/kWh, and best also the scope and `marginal`."""
+    if len(header) != 2 or not _TIME.search(header[0].replace("_", " ")) or not _UNIT.search(header[1]):
+        return None
+    name = header[1].replace("_", " ")
+    stated: list[Scope] = []
+    if _LIFECYCLE.search(name):
+        stated.append("lifecycle")
+    if _DIRECT.search(name):
+        stated.append("direct")
+    if stated and scope not in stated:
+        raise InputError(f"the header says {stated[0]}, asked was {scope}", mend=f"ask for scope {stated[0]}")
+    if len(stated) > 1:
+        raise InputError("the header says both direct and lifecycle", mend="name one of them")
+    kind: Kind = "marginal" if _MARGINAL.search(name) else "average"
+    return Layout(
+        time=0,
+        value=1,
+        scope=scope,
+        source="two-column CSV",
+        licence="as the giver of the file states",
+        kind=kind,
+        naive_is_utc=bool(_UTC.search(header[0].replace("_", " "))),
+        notes=() if stated else (f"the header names no scope: taken as {scope}",),
+    )
+
+
+FORMATS: tuple[Format, ...] = (
+    Format("Electricity Maps", "Datetime (UTC),...,Carbon intensity gCO2eq/kWh (Life cycle),...", _electricity_maps),
+    Format("CarbonCast", ",UTC time,carbon_intensity,...", _carboncast),
+    Format("two columns", "datetime_utc,carbon_intensity_lca_gco2eq_per_kwh", _two_columns),
+)
