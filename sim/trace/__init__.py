@@ -1,0 +1,1 @@
+"""Traces: read from files of many formats, or generated."""

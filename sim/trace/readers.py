@@ -1,0 +1,143 @@
+"""Traces come in here, whatever their format; `write_trace` writes carbonfleet's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from profiles.inputs import InputError, open_bytes
+from profiles.outputs import write_with
+from sim.trace import csv_rows, json_rows
+from sim.trace.csv_rows import Rows
+from sim.trace.faults import BadRows
+from sim.trace.formats import Format, known, recognise
+from sim.trace.model import Floats, Ints, Trace
+
+_PEEK_BYTES = 1 << 20
+_MAGIC = {b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst", b"PAR1": "parquet", b"PK\x03\x04": "zip"}
+
+
+def read_trace(path: str | Path, *, sort: bool = False, allow_bad_rows: int = 0) -> Trace:
+    """Read a trace of any known format (docs/traces.md lists them); .gz and .zst are unpacked.
+
+    sort: put rows out of order into order of time (equal times keep the file's order).
+    allow_bad_rows: how many bad rows may be left out; their count is in the result.
+
+    Raises:
+        InputError: not readable, empty, unknown format, rows out of order, more bad rows than allowed;
+            one line with file, line, column and how to mend it.
+    """
+    if allow_bad_rows < 0:
+        raise InputError("must be 0 or more", field="allow_bad_rows")
+    fmt, header = _recognise(path)
+    bad = BadRows(path, allow_bad_rows)
+    rows = csv_rows.read_rows(path, header, fmt, bad) if fmt.kind == "csv" else json_rows.read_rows(path, fmt, bad)
+    bad.settle(int(rows.line[-1]) if len(rows.line) else 0, at_end=True)
+    if not len(rows.line):
+        raise InputError("a header and no request", file=path, mend="a trace needs at least one row")
+    rows = _in_order(rows, path, fmt, sort)
+    arrival_s, start_utc_s = _seconds(rows, fmt)
+    return Trace(
+        name=Path(path).name,
+        arrival_s=arrival_s,
+        prompt_tokens=rows.prompt,
+        output_tokens=rows.output,
+        start_utc_s=start_utc_s,
+        source=str(path),
+        skipped_rows=len(bad.rows),
+        hash_ids=rows.hash_ids,
+        hash_offsets=rows.hash_offsets,
+        format=fmt.name,
+        notes=_notes(rows, fmt, header, len(bad.rows)),
+    )
+
+
+def write_trace(trace: Trace, path: str | Path) -> Path:
+    """Write a trace as carbonfleet's own CSV (`arrival_s,prompt_tokens,output_tokens`); times survive exactly.
+
+    Raises:
+        CarbonfleetError: it cannot be written.
+    """
+    columns = (trace.arrival_s.tolist(), trace.prompt_tokens.tolist(), trace.output_tokens.tolist())
+
+    def fill(part: Path) -> None:
+        with part.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.write("arrival_s,prompt_tokens,output_tokens\n")
+            stream.writelines(f"{t!r},{p},{o}\n" for t, p, o in zip(*columns, strict=True))
+
+    return write_with(path, fill)
+
+
+def _recognise(path: str | Path) -> tuple[Format, list[str]]:
+    """The format of a file by its first line, and that line's columns or keys."""
+    try:
+        with open_bytes(path) as stream:
+            start = stream.read(_PEEK_BYTES)
+    except (OSError, EOFError) as error:
+        what = " ".join(str(error).split())[:120]
+        raise InputError(f"cannot be read ({what})", file=path, mend="is the file whole?") from error
+    if not start.strip():
+        raise InputError("the file is empty", file=path, mend="a trace needs a header and rows")
+    packed = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
+    if packed in ("gz", "zst"):
+        raise InputError(f"is packed with {packed}", file=path, mend=f"give its name the ending .{packed}")
+    if packed:
+        raise InputError(f"is a {packed} file", file=path, mend="give CSV or JSON lines, plain or as .gz or .zst")
+    text = start.removeprefix(b"\xef\xbb\xbf")
+    if text.lstrip().startswith(b"{"):
+        skipped = text[: len(text) - len(text.lstrip())].count(b"\n")
+        names = json_rows.keys(text.lstrip().split(b"\n", 1)[0], path, skipped + 1)
+        return recognise(names, "jsonl", path), names
+    first = text.split(b"\n", 1)[0].decode("utf-8", "replace").strip("\r")
+    if not first.strip():
+        raise InputError("a blank line", file=path, line=1, mend=f"begin with the header; known: {known()}")
+    names = [name.strip() for name in first.split(",")]
+    return recognise(names, "csv", path), names
+
+
+def _in_order(rows: Rows, path: str | Path, fmt: Format, sort: bool) -> Rows:
+    """Rows in order of time.
+
+    Raises:
+        InputError: they are not, and `sort` was not asked for.
+    """
+    back = np.flatnonzero(np.diff(rows.time) < 0)
+    if not len(back):
+        return rows
+    if not sort:
+        raise InputError(
+            "earlier than the row before it",
+            file=path,
+            line=int(rows.line[back[0] + 1]),
+            field=fmt.time,
+            mend="put the rows in order of time, or ask for it with sort (sort_trace: true)",
+        )
+    order = np.argsort(rows.time, kind="stable")
+    ids, offsets = rows.hash_ids, rows.hash_offsets
+    if ids is not None and offsets is not None:
+        ids = np.concatenate([ids[offsets[i] : offsets[i + 1]] for i in order.tolist()])
+        offsets = np.concatenate([[0], np.cumsum(np.diff(offsets)[order])])
+    return Rows(rows.time[order], rows.prompt[order], rows.output[order], rows.line[order], rows.zoned, ids, offsets)
+
+
+def _seconds(rows: Rows, fmt: Format) -> tuple[Floats, float | None]:
+    """Seconds since the first arrival; integer nanoseconds are subtracted before they become floats."""
+    first = rows.time[0]
+    if rows.time.dtype == np.int64:
+        elapsed: Ints = (rows.time - first).astype(np.int64)
+        return elapsed / 1e9, float(first) / 1e9 if fmt.clock == "stamp" else None
+    return (rows.time - first).astype(np.float64), None
+
+
+def _notes(rows: Rows, fmt: Format, header: list[str], skipped: int) -> tuple[str, ...]:
+    notes = []
+    if rows.zoned is False:
+        notes.append("the trace's times carry no zone and are read as UTC")
+    used = {*fmt.needed, *fmt.silent, fmt.blocks}
+    ignored = [name for name in header if name not in used]
+    if ignored:
+        notes.append(f"columns of the trace that are not used: {', '.join(ignored)[:200]}")
+    if skipped:
+        notes.append(f"{skipped} bad rows of the trace were left out, as allowed")
+    return tuple(notes)
