@@ -13,7 +13,7 @@ from profiles.inputs import InputError, near_miss, read_yaml, validate
 from sim.scenario import Scenario, anchored, parse_start
 
 POOL_FORM = "GPU:INSTANCES[:tpN][:dpN]@ZONE or @FILE, like a100-sxm-80gb:8:tp2@US-CAL-CISO"
-_PART = re.compile(r"(tp|dp)([1-9]\d*)$")
+_PART = re.compile(r"(tp|dp)([1-9][0-9]*)$")
 # option -> where it goes: a key of the scenario, or of every site or pool
 _KEYS = {"ttft_slo": "slo.ttft_s", "tpot_slo": "slo.tpot_s", "lifetime_years": "accounting.lifetime_years"}
 _KEYS |= {"preset": "accounting.preset", "boundary": "accounting.boundary", "horizon": "horizon_s"}
@@ -55,7 +55,7 @@ def parse_pool(text: str) -> PoolText:
         raise refuse("no @ZONE, so the grid is unknown")
     if not gpu or not parts:
         raise refuse("no number of instances")
-    if not re.fullmatch(r"\d{1,7}", parts[0]) or int(parts[0]) == 0:
+    if not re.fullmatch(r"[0-9]{1,7}", parts[0]) or int(parts[0]) == 0:
         raise refuse(f"{parts[0]!r} is not a number of instances of at least 1")
     degrees, expert = {"tp": 1, "dp": 1}, False
     for part in parts[1:]:

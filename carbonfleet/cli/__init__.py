@@ -5,6 +5,7 @@ Nothing heavy is imported here or at the top of a command's module, so that `--h
 
 from __future__ import annotations
 
+import copy
 import importlib
 import os
 import sys
@@ -83,7 +84,9 @@ def calibrate_main(args: list[str] | None = None) -> NoReturn:
 
 def _alone(name: str, args: list[str] | None) -> NoReturn:
     def single() -> click.Command:
-        return click.version_option(__version__, prog_name=name)(load_command(name))
+        command = copy.copy(load_command(name))  # with --version, which the one inside the group goes without
+        command.params = list(command.params)
+        return click.version_option(__version__, prog_name=name)(command)
 
     _enter(single, name, f"CARBONFLEET_{name.upper()}", args)
 
@@ -111,8 +114,9 @@ def _report(error: BaseException) -> int:
         import traceback
 
         traceback.print_exception(error)
-    if isinstance(error, BrokenPipeError):  # whoever read stdout has seen enough
+    if isinstance(error, OSError) and error.filename is None:  # stdout itself: closed by its reader, or a full disk
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE
     if isinstance(error, click.Abort | KeyboardInterrupt):
         _say("interrupted")
@@ -125,6 +129,9 @@ def _report(error: BaseException) -> int:
     if isinstance(error, CarbonfleetError):
         _say(f"error: {error}")
         return error.exit_code
+    if isinstance(error, OSError):
+        _say(f"error: {error.filename or 'the result'}: cannot be read or written ({error.strerror})")
+        return 1
     if isinstance(error, MemoryError):
         _say("error: out of memory; simulate a shorter horizon or fewer requests")
         return 1

@@ -23,6 +23,7 @@ def command(gpu: str, preset: str, boundary: str | None, lifetime_years: float, 
     """Embodied carbon of one GPU: low, middle and high kilograms of CO2e, and grams per hour of its life."""
     from profiles.catalog import gpu as find
     from profiles.embodied import gpu_embodied
+
     from profiles.units import SECONDS_PER_HOUR, lifetime_rate_g_per_s
 
     found = find(gpu)

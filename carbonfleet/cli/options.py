@@ -62,8 +62,8 @@ def warn(texts: list[str], quiet: bool = False) -> None:
 
 
 @contextmanager
-def progress(title: str, quiet: bool) -> Iterator[Callable[[float], None] | None]:
-    """A bar on stderr fed with a fraction in [0, 1]; None where nobody watches (no terminal, or --quiet)."""
+def progress(title: str, quiet: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on stderr fed with (done, of all); None where nobody watches (no terminal, or --quiet)."""
     if quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield None
         return
@@ -72,4 +72,4 @@ def progress(title: str, quiet: bool) -> Iterator[Callable[[float], None] | None
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=1.0)
-        yield lambda fraction: bar.update(task, completed=fraction)
+        yield lambda done, of_all: bar.update(task, completed=done, total=of_all)

@@ -29,9 +29,9 @@ def list_(profile_dirs: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         opt.print_json({"profiles": [_identity(profile) for profile in found]})
         return
-    rows = [
-        [p.gpu, p.model, str(p.tp), p.precision, p.engine, p.provenance.kind, p.provenance.tier, _band(p)] for p in found
-    ]
+    rows = []
+    for p in found:
+        rows.append([p.gpu, p.model, str(p.tp), p.precision, p.engine, p.provenance.kind, p.provenance.tier, _band(p)])
     head = ["gpu", "model", "tp", "precision", "engine", "kind", "tier", "90 % band, time and power"]
     click.echo("\n".join(table(head, rows, text_columns=8)))
 

@@ -1,0 +1,61 @@
+"""`optimize`: which fleet carries the demand at least carbon; the plan is replayed by the simulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from carbonfleet.cli import options as opt
+
+
+@click.command("optimize", epilog="Example: optimize study.yaml -o plans/first", **opt.HELP)
+@click.argument("study", required=False, type=opt.FILE, metavar="[STUDY.yaml]")
+@click.option("--melange", type=opt.FILE, metavar="FILE", help="Instead solve a Mélange input (JSON) for least $/h.")
+@click.option("--divisible", is_flag=True, help="With --melange: let a bucket's traffic be split freely.")
+@click.option("--no-verify", is_flag=True, help="Do not replay the plan.")
+@click.option("--time-limit", type=opt.POSITIVE, metavar="SECONDS", help="Most seconds the solver may take.")
+@click.option("--gap", type=click.FloatRange(0, 1, max_open=True), help="Stop at this relative gap to the bound.")
+@opt.json_option
+@opt.out_option("Write the plan and the scenario that replays it to this folder.")
+@opt.quiet_option
+def command(
+    study: str | None,
+    melange: str | None,
+    divisible: bool,
+    no_verify: bool,
+    time_limit: float | None,
+    gap: float | None,
+    as_json: bool,
+    output: Path | None,
+    quiet: bool,
+) -> None:
+    """Pick the fleet of least carbon for the demand of STUDY.yaml, with the proved gap, and replay it.
+
+    Exits 3 when nothing can carry the demand, and 5 when plan and replay disagree.
+    """
+    if (study is None) == (melange is None):
+        raise click.UsageError("give either a STUDY.yaml or --melange FILE")
+    if study is not None and divisible:
+        raise click.UsageError("--divisible goes with --melange")
+    if melange is not None:
+        if no_verify or output is not None or gap is not None:
+            raise click.UsageError("--melange prints the optimum; it takes neither --no-verify, --gap nor -o")
+        _melange(melange, divisible, time_limit, as_json)
+
+
+def _melange(file: str, divisible: bool, time_limit: float | None, as_json: bool) -> None:
+    from optimizer.melange import solve_melange
+    from profiles.inputs import CarbonfleetError, read_json
+
+    limit = {} if time_limit is None else {"time_limit_s": time_limit}
+    answer: dict[str, Any] = solve_melange(read_json(file), divisible=divisible, **limit)
+    if answer["cost"] is None:
+        raise CarbonfleetError("no fleet was found within the time limit; give --time-limit more seconds")
+    if as_json:
+        opt.print_json(answer)
+        return
+    fleet = ", ".join(f"{count} x {name}" for name, count in answer["fleet"].items()) or "no fleet"
+    click.echo(f"{answer['cost']:.2f} $/h: {fleet}")
+    click.echo(f"{answer['status']}; bound {answer['bound']:.2f} $/h, gap {round(100 * answer['gap'], 4):g} %")
