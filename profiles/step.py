@@ -183,10 +183,14 @@ class _PowerByLog2:
         for i in points.valid:
             by_size.setdefault(sizes[i], []).append(points.power_w[i])
         self._row = [(math.log2(size), sum(w) / len(w)) for size, w in sorted(by_size.items())]
+        self._known: dict[int, float] = {}
 
-    def __call__(self, size: float) -> float:
-        x = math.log2(size)
-        return _at(self._row, min(max(x, self._row[0][0]), self._row[-1][0]))
+    def __call__(self, size: int) -> float:
+        power_w = self._known.get(size)
+        if power_w is None:
+            x = min(max(math.log2(size), self._row[0][0]), self._row[-1][0])
+            power_w = self._known[size] = _at(self._row, x)
+        return power_w
 
 
 class _Prefill:
@@ -205,6 +209,7 @@ class _Prefill:
                 if points.past_tokens[i] == 0:
                     curve.setdefault(points.new_tokens[i], []).append(points.time_s[i])
         self._row = [(float(n), sum(t) / len(t)) for n, t in sorted(curve.items())]
+        self._known: dict[int, float] = {}
         self.power_w = _PowerByLog2(points.new_tokens, points)
         self.pair_s = self._fit_pairs(points)
 
@@ -229,4 +234,8 @@ class _Prefill:
 
     def _curve(self, tokens: int) -> float:
         """P(n): linear between points and beyond the last; the smallest measured time is a floor."""
-        return self._row[0][1] if tokens < self._row[0][0] else _at(self._row, tokens)
+        time_s = self._known.get(tokens)
+        if time_s is None:
+            time_s = self._row[0][1] if tokens < self._row[0][0] else _at(self._row, tokens)
+            self._known[tokens] = time_s
+        return time_s

@@ -1,0 +1,111 @@
+"""Batching policies: which prompts a step prefills, and for how many steps that answer stands.
+
+A policy is one small class. `plan` admits requests and names the chunks of the next step; with no chunk the step is
+plain decode. `stable_for` says how many plain decode steps the answer holds while nothing arrives or finishes: the leap
+engine jumps that far, the stepping engine asks again after every step.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from sim.engine.instance import Chunk, Instance
+
+
+class Batching(Protocol):
+    """What an instance asks of its batching policy."""
+
+    mixes: bool  # whether running sequences decode in a step that prefills
+    joins: bool  # whether an arrival may join a running batch
+
+    def plan(self, instance: Instance) -> list[Chunk]:
+        """Admit what may be admitted and return the prefill chunks of the next step."""
+
+    def stable_for(self, instance: Instance) -> float:
+        """Plain decode steps for which `plan` would keep answering the same, nothing else happening."""
+
+
+class Chunked:
+    """vLLM v1: every step decodes all running sequences and fills the token budget with prefill chunks."""
+
+    mixes = True
+    joins = True
+
+    def plan(self, instance: Instance) -> list[Chunk]:
+        """Continue begun prompts in order, then admit waiting ones, while the token budget lasts."""
+        budget = instance.max_tokens - len(instance.running)
+        chunks: list[Chunk] = []
+        for prompt in instance.prefilling:
+            if budget <= 0:
+                break
+            new = min(prompt.left, budget)
+            chunks.append((prompt, new))
+            budget -= new
+        while budget > 0 and instance.can_admit():
+            prompt = instance.admit()
+            new = min(prompt.left, budget)
+            chunks.append((prompt, new))
+            budget -= new
+        return chunks
+
+    def stable_for(self, instance: Instance) -> float:
+        """Until something arrives or finishes: with no chunk planned, none becomes possible by decoding."""
+        return math.inf
+
+
+class PrefillFirst:
+    """vLLM v0: waiting prompts are prefilled whole, as many as the token budget takes, and decoding pauses."""
+
+    mixes = False
+    joins = True
+
+    def plan(self, instance: Instance) -> list[Chunk]:
+        """Whole prompts up to the token budget; a longer one goes alone."""
+        chunks: list[Chunk] = []
+        tokens = 0
+        while instance.can_admit():
+            size = instance.next_tokens()
+            if chunks and tokens + size > instance.max_tokens:
+                break
+            prompt = instance.admit()
+            chunks.append((prompt, prompt.left))
+            tokens += size
+        return chunks
+
+    def stable_for(self, instance: Instance) -> float:
+        """Until something arrives or finishes."""
+        return math.inf
+
+
+class Static:
+    """A batch is gathered when the instance is empty, prefilled, and decoded until its last request is done."""
+
+    mixes = False
+    joins = False
+
+    def plan(self, instance: Instance) -> list[Chunk]:
+        """Gather only when nothing runs; prefill what was gathered, whole prompts up to the token budget a step."""
+        if not instance.running and not instance.prefilling:
+            while instance.can_admit():
+                instance.admit()
+        chunks: list[Chunk] = []
+        tokens = 0
+        for prompt in instance.prefilling:
+            if chunks and tokens + prompt.left > instance.max_tokens:
+                break
+            chunks.append((prompt, prompt.left))
+            tokens += prompt.left
+        return chunks
+
+    def stable_for(self, instance: Instance) -> float:
+        """Until one finishes; arrivals wait for the batch to end."""
+        return math.inf
+
+
+POLICIES: dict[str, type[Chunked] | type[PrefillFirst] | type[Static]] = {
+    "chunked": Chunked,
+    "prefill-first": PrefillFirst,
+    "static": Static,
+}

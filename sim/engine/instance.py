@@ -1,0 +1,375 @@
+"""One serving engine on its GPUs: admits, prefills, decodes, preempts, and books every step.
+
+The instance is a small state machine driven by alarms. At each boundary it settles what just ended, asks the batching
+policy for the next step and sets the next alarm. Decode steps with an unchanged batch share one anchor; the leap
+engine sets one alarm for many of them, the stepping engine one alarm each; both place boundaries by `leap.boundary_s`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+from profiles.step import Line, MixedStep, StepModel
+from sim.engine.batching import Batching
+from sim.engine.clock import TIE_S, Alarm, Clock
+from sim.engine.leap import boundary_after, boundary_s
+from sim.engine.ledger import Ledger, Mark
+from sim.engine.memory import Kv
+from sim.engine.requests import COMPLETED, Requests
+
+IDLE, WAKING, DECODING, PREFILLING = range(4)
+
+
+class Prompt:
+    """A prompt being prefilled: `done` of `total` tokens (a preempted request prefills its own output again)."""
+
+    __slots__ = ("done", "index", "total")
+
+    def __init__(self, index: int, total: int) -> None:
+        self.index, self.total, self.done = index, total, 0
+
+    @property
+    def left(self) -> int:
+        """Tokens still to prefill."""
+        return self.total - self.done
+
+
+Chunk = tuple[Prompt, int]
+
+
+class Instance:
+    """One engine; `number` orders ties, `leaping` chooses between jumping and plain stepping."""
+
+    def __init__(
+        self,
+        number: int,
+        clock: Clock,
+        requests: Requests,
+        model: StepModel,
+        batching: Batching,
+        kv: Kv,
+        ledger: Ledger,
+        *,
+        max_seqs: int,
+        max_tokens: int,
+        leaping: bool,
+        on_finish: Callable[[Instance, int], None],
+    ) -> None:
+        self.number, self.clock, self.requests, self.model = number, clock, requests, model
+        self.batching, self.kv, self.ledger = batching, kv, ledger
+        self.max_seqs, self.max_tokens, self.leaping, self.on_finish = max_seqs, max_tokens, leaping, on_finish
+        self.waiting: deque[int] = deque()
+        self.prefilling: deque[Prompt] = deque()
+        self.running: dict[int, Mark] = {}  # in order of joining
+        self.finishing: list[tuple[int, int]] = []  # heap of (decode counter at the last token, request)
+        self.offsets = 0  # sum of the running sequences' offsets: they hold offsets + batch * counter tokens
+        self.state = IDLE
+        self.alarm_s = 0.0
+        self._generation = 0
+        self._callbacks: list[Callable[[Any], None]] = [self._boundary]
+        # decode run: from anchor_s at counter `counter`, `steps` boundaries passed, next alarm at `target`
+        self.counter = 0
+        self.anchor_s = 0.0
+        self.anchor_kv = 0
+        self.steps = 0
+        self.target = 0
+        self.line: Line | None = None  # None: the batch changed, a new anchor is due
+        self.line_steps = 0
+        self.step: MixedStep | None = None
+        self.chunks: list[Chunk] = []
+        self.stalled: list[tuple[int, float]] = []  # (sequences, time of their last token) before the next decode
+
+    # ---- arrivals -------------------------------------------------------------------------------------------------
+
+    def arrive(self, index: int, now_s: float) -> None:
+        """A routed request joins the queue; it wakes an idle instance and ends a leap that it could join."""
+        self.waiting.append(index)
+        if self.state == IDLE:
+            self.state = WAKING
+            self._alarm(now_s)
+        elif (
+            self.state == DECODING
+            and self.target - self.steps > 1
+            and self.batching.joins
+            and len(self.waiting) == 1
+            and len(self.running) < self.max_seqs
+        ):
+            self._cut(now_s)
+
+    def _cut(self, now_s: float) -> None:
+        """End the leap at the first boundary that sees `now_s`."""
+        line = self.line
+        assert line is not None
+        batch = len(self.running)
+        target = boundary_after(
+            self.anchor_s, line.a_s, line.c_s, batch, self.anchor_kv, now_s, self.steps + 1, self.target
+        )
+        if target < self.target:
+            self.target = target
+            self._alarm(boundary_s(self.anchor_s, line.a_s, line.c_s, batch, self.anchor_kv, target))
+
+    # ---- what the batching policy asks and does -------------------------------------------------------------------
+
+    def next_tokens(self) -> int:
+        """Tokens the first waiting request has to prefill."""
+        index = self.waiting[0]
+        return self.requests.prompt[index] + self.requests.produced[index]
+
+    def can_admit(self) -> bool:
+        """Whether the first waiting request finds a sequence slot and KV memory."""
+        if not self.waiting or len(self.running) + len(self.prefilling) >= self.max_seqs:
+            return False
+        index, batch = self.waiting[0], len(self.running)
+        requests = self.requests
+        tokens, output = requests.prompt[index] + requests.produced[index], requests.output[index]
+        total = self.offsets + batch * self.counter
+        return self.kv.admits(tokens, output - requests.produced[index], batch, total, self.running, self.counter)
+
+    def admit(self) -> Prompt:
+        """Move the first waiting request to prefilling and take its memory."""
+        index = self.waiting.popleft()
+        requests = self.requests
+        produced = requests.produced[index]
+        prompt = Prompt(index, requests.prompt[index] + produced)
+        self.kv.reserve(prompt.total, requests.output[index] - produced)
+        if requests.start_s[index] != requests.start_s[index]:  # NaN: never scheduled before
+            requests.start_s[index] = max(self.alarm_s, requests.arrival_s[index])
+        self.prefilling.append(prompt)
+        return prompt
+
+    # ---- boundaries -----------------------------------------------------------------------------------------------
+
+    def _alarm(self, time_s: float) -> None:
+        self._generation += 1
+        self.alarm_s = time_s
+        self.clock.at(time_s + TIE_S, self.number + 1, Alarm(self._callbacks, self._generation))
+
+    def _boundary(self, alarm: Alarm) -> None:
+        """Something planned has ended, unless the alarm was superseded: settle it and plan what follows."""
+        if alarm.generation != self._generation:
+            return
+        if self.state == DECODING:
+            self.steps = self.target
+            if self.finishing[0][0] <= self.counter + self.steps:
+                self._settle_decode()
+                self._finish_due()
+        elif self.state == PREFILLING:
+            self._settle_prefill()
+        self._plan()
+
+    def _plan(self) -> None:
+        """Choose and start the next step: prefill chunks (beside the batch where the policy mixes), or decode."""
+        if self.running and self.kv.preempts:
+            self._make_room()
+        chunks = self.batching.plan(self)
+        if chunks:
+            self._start_prefill(chunks)
+        elif self.running:
+            self._start_decode()
+        elif self.waiting and not self.prefilling:
+            raise AssertionError("an instance that is empty cannot admit its first request")
+        else:
+            self.state = IDLE
+
+    def _make_room(self) -> None:
+        """Preempt the latest sequences until the next decode step fits; they go back to the head of the queue."""
+        while True:
+            batch, counter = len(self.running), self.counter + self.steps
+            total = self.offsets + batch * counter
+            if batch == 0 or self.kv.steps(1, batch, total, self.running, counter):
+                return
+            self._settle_decode()
+            if self.prefilling:
+                prompt = self.prefilling.pop()
+                self.kv.release(prompt.total, 0)
+                self.waiting.appendleft(prompt.index)
+            else:
+                self._preempt_last()
+            self.requests.preemptions += 1
+
+    def _preempt_last(self) -> None:
+        """Send the sequence that joined last back to the queue; `finish_s` holds the time of its last token."""
+        requests = self.requests
+        index, mark = next(reversed(self.running.items()))
+        requests.produced[index] = requests.output[index] - (mark.ends_at - self.counter)
+        requests.finish_s[index] = self.alarm_s
+        if self.stalled:
+            count, requests.finish_s[index] = self.stalled.pop()
+            if count > 1:
+                self.stalled.append((count - 1, requests.finish_s[index]))
+        self._leave(index)
+        self.finishing = [entry for entry in self.finishing if entry[1] != index]
+        heapify(self.finishing)
+        self.waiting.appendleft(index)
+
+    def _leave(self, index: int) -> None:
+        """Take a sequence out of the batch and charge it what it used."""
+        mark = self.running.pop(index)
+        self.ledger.charge(index, mark)
+        self.offsets -= mark[0]
+        self.line = None
+        if not self.running:
+            self.counter = 0
+            self.stalled.clear()
+            self.ledger.restart()
+
+    # ---- decode ---------------------------------------------------------------------------------------------------
+
+    def _start_decode(self) -> None:
+        """Go on decoding: from a new anchor when the batch changed or the table bends, and as far as the plan holds."""
+        batch = len(self.running)
+        if self.line is None or self.steps >= self.line_steps:
+            self._settle_decode()
+            if self.line is None:
+                self.anchor_s = self.alarm_s
+            self.anchor_kv = self.offsets + batch * self.counter
+            self.line = line = self.model.decode(batch, self.anchor_kv)
+            room = (line.kv_end - self.anchor_kv) / batch
+            self.line_steps = 1 << 60 if room > 1e15 else max(1, -int(-room // 1))
+        line = self.line
+        target = self.steps + 1
+        if self.leaping:
+            want = min(self.finishing[0][0] - self.counter, self.line_steps)
+            stable = self.batching.stable_for(self)
+            want = min(want, self.steps + int(stable)) if stable < want else want
+            counter = self.counter + self.steps
+            total = self.offsets + batch * counter
+            target = self.steps + max(1, self.kv.steps(want - self.steps, batch, total, self.running, counter))
+        self.target = target
+        self.state = DECODING
+        self._alarm(boundary_s(self.anchor_s, line.a_s, line.c_s, batch, self.anchor_kv, target))
+
+    def _settle_decode(self) -> None:
+        """Book the decode steps since the anchor and move the anchor to their end."""
+        steps, line = self.steps, self.line
+        if not steps or line is None:
+            return
+        a_s, c_s, power_w = line.a_s, line.c_s, line.power_w
+        batch, kv, start_s, counter = len(self.running), self.anchor_kv, self.anchor_s, self.counter
+        ledger = self.ledger
+        end_s = boundary_s(start_s, a_s, c_s, batch, kv, steps)
+        ledger.busy(start_s, end_s, power_w, line.extrapolated)
+        self._record_gaps(line, batch, kv, steps, start_s)
+        done, at_s = 0, start_s
+        while True:  # one pass, unless the grid's intensity changes on the way
+            change_s = ledger.next_change_s(at_s)
+            if end_s <= change_s:
+                until, to_s = steps, end_s
+            else:
+                until = boundary_after(start_s, a_s, c_s, batch, kv, change_s + TIE_S, done + 1, steps)
+                to_s = boundary_s(start_s, a_s, c_s, batch, kv, until)
+                if until - done > 1 and to_s > change_s:  # the step that straddles the change is booked by itself
+                    until -= 1
+                    to_s = boundary_s(start_s, a_s, c_s, batch, kv, until)
+            count = until - done
+            first = counter + done
+            seconds = a_s * count / batch + c_s * (first * count + count * (count - 1) // 2)
+            ledger.decode(seconds, c_s * count, power_w, ledger.intensity(at_s, to_s))
+            if until == steps:
+                break
+            done, at_s = until, to_s
+        self.counter = counter + steps
+        self.anchor_s, self.anchor_kv, self.steps = end_s, kv + batch * steps, 0
+        self.line_steps -= steps
+
+    def _record_gaps(self, line: Line, batch: int, kv: int, steps: int, start_s: float) -> None:
+        """Gaps between tokens: the first is longer for sequences that waited while others prefilled."""
+        first_s = line.a_s + line.c_s * kv
+        growth_s = line.c_s * batch
+        if self.stalled:
+            for count, last_s in self.stalled:
+                gap_s = start_s + first_s - last_s
+                self.ledger.gaps(gap_s, gap_s, 1, count)
+            self.stalled.clear()
+            if steps > 1:
+                self.ledger.gaps(first_s + growth_s, first_s + growth_s * (steps - 1), steps - 1, batch)
+        else:
+            self.ledger.gaps(first_s, first_s + growth_s * (steps - 1), steps, batch)
+
+    def _finish_due(self) -> None:
+        """Let go of every sequence whose last token is made."""
+        finishing, counter, requests = self.finishing, self.counter, self.requests  # the counter may restart below
+        while finishing and finishing[0][0] <= counter:
+            index = heappop(finishing)[1]
+            self._leave(index)
+            self.kv.finished(requests.prompt[index], requests.output[index])
+            self._complete(index)
+
+    def _complete(self, index: int) -> None:
+        requests = self.requests
+        requests.produced[index] = requests.output[index]
+        requests.finish_s[index] = self.alarm_s
+        requests.status[index] = COMPLETED
+        self.on_finish(self, index)
+
+    # ---- prefill --------------------------------------------------------------------------------------------------
+
+    def _start_prefill(self, chunks: list[Chunk]) -> None:
+        """Start a step that carries prefill chunks, beside the batch where the policy mixes."""
+        self._settle_decode()
+        self.line = None
+        batch = len(self.running)
+        sizes = [(new, prompt.done) for prompt, new in chunks]
+        if batch and self.batching.mixes:
+            step = self.model.mixed(sizes, batch, self.offsets + batch * self.counter)
+        else:
+            step = self.model.prefill(sizes)
+            if batch and not self.stalled:
+                self.stalled.append((batch, self.alarm_s))
+        self.step, self.chunks = step, chunks
+        self.anchor_s = self.alarm_s
+        self.state = PREFILLING
+        self._alarm(self.alarm_s + step.time_s)
+
+    def _settle_prefill(self) -> None:
+        """Book a prefill step, move its prompts on, and let those that are done join the batch."""
+        step, chunks, ledger = self.step, self.chunks, self.ledger
+        assert step is not None
+        start_s, end_s = self.anchor_s, self.alarm_s
+        ledger.busy(start_s, end_s, step.power_w, step.extrapolated)
+        intensity = ledger.intensity(start_s, end_s)
+        tokens = sum(new for _, new in chunks)
+        for prompt, new in chunks:
+            ledger.prefill(prompt.index, step.prefill_s * new / tokens, step.power_w, intensity)
+            prompt.done += new
+        if self.running and self.batching.mixes:
+            self._ride_along(step, intensity)
+        joined = 0
+        while self.prefilling and self.prefilling[0].done == self.prefilling[0].total:
+            joined += self._join(self.prefilling.popleft(), end_s)
+        if joined and not self.batching.mixes:
+            self.stalled.append((joined, end_s))
+
+    def _ride_along(self, step: MixedStep, intensity: float) -> None:
+        """Book one decode step of the running batch inside a mixed step."""
+        batch, duration_s = len(self.running), step.time_s
+        a_s = step.decode_a_s / batch + step.decode_c_s * self.counter
+        self.ledger.decode(a_s, step.decode_c_s, step.power_w, intensity)
+        self.ledger.gaps(duration_s, duration_s, 1, batch)
+        self.counter += 1
+        self._finish_due()
+
+    def _join(self, prompt: Prompt, now_s: float) -> int:
+        """A prefilled request emits a token and decodes on; 0 when that token was its last, else 1."""
+        index, requests = prompt.index, self.requests
+        self.kv.release(prompt.total, 0)
+        produced = requests.produced[index] + 1
+        requests.produced[index] = produced
+        if produced == 1:
+            requests.first_token_s[index] = now_s
+        else:  # prefilled again after a preemption
+            self.ledger.gaps(now_s - requests.finish_s[index], now_s - requests.finish_s[index], 1, 1)
+        left = requests.output[index] - produced
+        if not left:
+            self.kv.finished(requests.prompt[index], requests.output[index])
+            self._complete(index)
+            return 0
+        offset = requests.prompt[index] + produced - self.counter
+        ends_at = self.counter + left
+        self.running[index] = self.ledger.mark(offset, ends_at)
+        self.offsets += offset
+        heappush(self.finishing, (ends_at, index))
+        return 1

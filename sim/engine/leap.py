@@ -1,0 +1,39 @@
+"""Closed forms of a run of decode steps with an unchanged batch.
+
+Step i (from 0) of a batch of B sequences that began with K tokens takes a + c (K + B i) seconds, so the boundary after
+k steps lies at t0 + k a + c (k K + B k (k - 1) / 2). Both engines place boundaries by this one expression.
+"""
+
+from __future__ import annotations
+
+import math
+
+from sim.engine.clock import TIE_S
+
+
+def boundary_s(start_s: float, a_s: float, c_s: float, batch: int, kv: int, steps: int) -> float:
+    """When `steps` decode steps that began at `start_s` are done."""
+    return start_s + (steps * a_s + c_s * (steps * kv + batch * (steps * (steps - 1) // 2)))
+
+
+def boundary_after(
+    start_s: float, a_s: float, c_s: float, batch: int, kv: int, now_s: float, low: int, high: int
+) -> int:
+    """The first boundary, from `low` to `high` steps, at which something that happened at `now_s` is seen.
+
+    A quadratic root gives it up to rounding; the boundary expression itself decides, so that the plain engine, which
+    meets one boundary after the other, finds the same one.
+    """
+    elapsed = now_s - TIE_S - start_s
+    square = 0.5 * c_s * batch
+    linear = a_s + c_s * kv - square
+    if square > 0.0:
+        guess = 2.0 * elapsed / (linear + math.sqrt(max(0.0, linear * linear + 4.0 * square * elapsed)))
+    else:
+        guess = elapsed / linear
+    steps = min(max(math.ceil(guess), low), high)
+    while steps < high and boundary_s(start_s, a_s, c_s, batch, kv, steps) + TIE_S < now_s:
+        steps += 1
+    while steps > low and boundary_s(start_s, a_s, c_s, batch, kv, steps - 1) + TIE_S >= now_s:
+        steps -= 1
+    return steps

@@ -1,0 +1,109 @@
+"""The main path: arrivals are routed to instances on one SimPy clock until nothing is left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from sim.engine.batching import POLICIES
+from sim.engine.clock import Alarm, Clock
+from sim.engine.instance import Instance
+from sim.engine.ledger import Ledger
+from sim.engine.memory import PagedKv, WholeRequestKv
+from sim.engine.requests import REJECTED, Requests
+from sim.routing import ROUTERS, Predictor
+from sim.scenario import Scenario
+from sim.trace import Trace
+
+if TYPE_CHECKING:
+    from sim.fleet import LivePool
+
+_KV = {"paged": PagedKv, "whole-request": WholeRequestKv}
+_PROGRESS_EVERY = 20_000  # arrivals between two reports
+
+
+@dataclass(slots=True, eq=False)
+class Played:
+    """What the engine leaves: the request table, the instances with their ledgers, and the seconds the loop took."""
+
+    requests: Requests
+    instances: list[Instance]
+    loop_s: float
+
+
+def play(
+    scenario: Scenario,
+    trace: Trace,
+    pools: list[LivePool],
+    *,
+    leaping: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Played:
+    """Replay a trace on the pools.
+
+    Args:
+        leaping: jump over decode steps with an unchanged batch; False visits every step (the oracle).
+        progress: called with (arrivals so far, all arrivals) now and then.
+    """
+    requests = Requests(trace)
+    clock = Clock()
+    predictor = Predictor(requests.output, oracle=scenario.output_predictor == "oracle")
+    router = ROUTERS[scenario.routing](pools)
+    completed, learn, weight = router.completed, predictor.learn, requests.weight
+
+    def on_finish(instance: Instance, index: int) -> None:
+        completed(instance.number, weight[index])
+        learn(index)
+
+    instances = [
+        _instance(pool, number, clock, requests, leaping, on_finish) for pool in pools for number in pool.numbers
+    ]
+    longest = {number: pool.spec.max_model_len or 1 << 60 for pool in pools for number in pool.numbers}
+    arrival_s, prompts, outputs = requests.arrival_s, requests.prompt, requests.output
+    size, callbacks = requests.size, []
+
+    def arrive(alarm: Alarm) -> None:
+        index = alarm.generation
+        following = index + 1
+        if following < size:
+            clock.at(arrival_s[following], 0, Alarm(callbacks, following))
+        prompt, now_s = prompts[index], arrival_s[index]
+        predicted = predictor.predict(index)
+        number = router.route(now_s, prompt, predicted)
+        instance = instances[number]
+        requests.instance[index] = number
+        if prompt + outputs[index] > longest[number] or not instance.kv.holds(prompt, outputs[index]):
+            requests.status[index] = REJECTED
+            return
+        weight[index] = prompt + predicted
+        router.assigned(number, prompt + predicted)
+        instance.arrive(index, now_s)
+        if progress is not None and following % _PROGRESS_EVERY == 0:
+            progress(following, size)
+
+    callbacks.append(arrive)
+    clock.at(arrival_s[0], 0, Alarm(callbacks, 0))
+    began = perf_counter()
+    clock.run()
+    return Played(requests, instances, perf_counter() - began)
+
+
+def _instance(
+    pool: LivePool, number: int, clock: Clock, requests: Requests, leaping: bool, on_finish: Callable[[Any, int], None]
+) -> Instance:
+    spec = pool.spec
+    return Instance(
+        number,
+        clock,
+        requests,
+        pool.model,
+        POLICIES[spec.batching](),
+        _KV[spec.kv](pool.model.kv_capacity_tokens, spec.block_tokens),
+        Ledger(requests, pool.site.window),
+        max_seqs=spec.max_num_seqs,
+        max_tokens=spec.max_num_batched_tokens,
+        leaping=leaping,
+        on_finish=on_finish,
+    )

@@ -1,0 +1,106 @@
+"""KV memory of one instance: what fits, and for how many more decode steps.
+
+A running sequence holds `mark.offset + counter` tokens (its context with the token being made). Token bounds
+answer nearly always; only near the limit are the sequences counted, so a roomy memory costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sim.engine.ledger import Mark
+
+WATERMARK = 0.01  # share of the blocks kept free when admitting beside others, as vLLM does, against thrashing
+
+
+class PagedKv:
+    """Blocks of `block` tokens; a sequence takes a block when it needs one and may be preempted when none is left."""
+
+    preempts = True
+
+    def __init__(self, capacity_tokens: int, block: int) -> None:
+        self.block = block
+        self.blocks = capacity_tokens // block
+        self.reserved = 0  # blocks of prompts that are being prefilled
+        self._roomy = int(self.blocks * (1.0 - WATERMARK))
+
+    def holds(self, prompt: int, output: int) -> bool:
+        """Whether a request could ever be served alone."""
+        return -(-(prompt + output) // self.block) <= self.blocks
+
+    def admits(self, tokens: int, output: int, batch: int, total: int, running: Mapping[int, Mark], counter: int) -> bool:
+        """Whether a prompt of `tokens` fits beside `batch` sequences that hold `total` tokens."""
+        need = -(-tokens // self.block)
+        alone = batch == 0 and self.reserved == 0
+        limit = self.blocks if alone else self._roomy
+        if (total + batch * (self.block - 1)) // self.block + self.reserved + need <= limit:
+            return True
+        held = sum(-(-(mark[0] + counter) // self.block) for mark in running.values())
+        return held + self.reserved + need <= limit
+
+    def reserve(self, tokens: int, output: int) -> None:
+        """Take the blocks of a prompt that begins its prefill."""
+        self.reserved += -(-tokens // self.block)
+
+    def release(self, tokens: int, output: int) -> None:
+        """Give back what `reserve` took: the sequence runs now and is counted by its context, or is gone."""
+        self.reserved -= -(-tokens // self.block)
+
+    def finished(self, prompt: int, output: int) -> None:
+        """A running sequence left; its blocks were counted from its context, nothing is kept here."""
+
+    def steps(self, want: int, batch: int, total: int, running: Mapping[int, Mark], counter: int) -> int:
+        """How many of `want` decode steps fit, from `counter` on, each adding one token to each sequence."""
+        block = self.block
+        top = total + batch * (want - 1 + block - 1) + self.reserved * block
+        if top <= self.blocks * block:
+            return want
+        lengths = [mark[0] + counter for mark in running.values()]
+        free = self.blocks - self.reserved - sum(-(-length // block) for length in lengths)
+        if free < 0:
+            return 0
+        room = [0] * block  # sequences by how many more steps their last block takes
+        for length in lengths:
+            room[-length % block] += 1
+        rounds, free = divmod(free, batch)
+        for ahead in range(block):
+            if room[ahead] > free:
+                return min(want, rounds * block + ahead + 1)
+            free -= room[ahead]
+        return want
+
+
+class WholeRequestKv:
+    """Prompt and all output tokens are reserved at admission; nothing is ever preempted."""
+
+    preempts = False
+
+    def __init__(self, capacity_tokens: int, block: int) -> None:
+        self.capacity = capacity_tokens
+        self.reserved = 0
+
+    def holds(self, prompt: int, output: int) -> bool:
+        """Whether a request could ever be served alone."""
+        return prompt + output <= self.capacity
+
+    def admits(self, tokens: int, output: int, batch: int, total: int, running: Mapping[int, Mark], counter: int) -> bool:
+        """Whether the whole request fits beside what is reserved."""
+        return self.reserved + tokens + output <= self.capacity
+
+    def reserve(self, tokens: int, output: int) -> None:
+        """Take prompt and output tokens."""
+        self.reserved += tokens + output
+
+    def release(self, tokens: int, output: int) -> None:
+        """The prompt is prefilled; its reservation stays until it finishes."""
+
+    def finished(self, prompt: int, output: int) -> None:
+        """Give back prompt and output tokens."""
+        self.reserved -= prompt + output
+
+    def steps(self, want: int, batch: int, total: int, running: Mapping[int, Mark], counter: int) -> int:
+        """All of them: growth was reserved."""
+        return want
+
+
+Kv = PagedKv | WholeRequestKv

@@ -1,0 +1,45 @@
+"""The request table: what is asked, and what became of it, one column each."""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+
+from sim.trace import Trace
+
+WAITING, COMPLETED, REJECTED = 0, 1, 2
+
+
+def _zeros(size: int) -> array[float]:
+    return array("d", bytes(8 * size))
+
+
+def _missing(size: int) -> array[float]:
+    return array("d", np.full(size, np.nan).tobytes())
+
+
+class Requests:
+    """Columns over all requests of a run, indexed by arrival order; times in seconds since the run's start.
+
+    `energy_j`, `busy_s` and `gram_j` (joules times g/kWh) are what the steps gave each request; `produced` counts its
+    output tokens so far, `weight` what the router thinks it brings (prompt plus predicted output tokens).
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        size = trace.requests
+        self.size = size
+        self.arrival_s: list[float] = trace.arrival_s.tolist()
+        self.prompt: list[int] = trace.prompt_tokens.tolist()
+        self.output: list[int] = trace.output_tokens.tolist()
+        self.status = bytearray(size)
+        self.instance = array("l", bytes(8 * size))
+        self.weight = array("l", bytes(8 * size))
+        self.produced = array("l", bytes(8 * size))
+        self.start_s = _missing(size)
+        self.first_token_s = _missing(size)
+        self.finish_s = _missing(size)
+        self.energy_j = _zeros(size)
+        self.busy_s = _zeros(size)
+        self.gram_j = _zeros(size)
+        self.preemptions = 0

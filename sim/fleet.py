@@ -1,0 +1,250 @@
+"""The fleet: a scenario's sites and pools with everything looked up, checked and packed on hosts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from profiles import catalog, embodied, grid
+from profiles.inputs import InputError, near_miss
+from profiles.profile import Profile, load_all, shipped_folder
+from profiles.step import StepModel
+from sim.scenario import Accounting, Pool, Scenario, Site
+
+Range = tuple[float, float, float]  # low, mid, high
+_TIERS = ("T0", "cfg", "T1", "T2", "T3")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveSite:
+    """A site with its intensity over the run."""
+
+    spec: Site
+    signal: grid.Signal
+    window: grid.Window
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LivePool:
+    """A pool with its profile, its hosts and what the router needs to know of it.
+
+    `units` hosts of `host.gpus` GPUs carry the pool; `spare_gpus` of them stay empty but powered and paid for.
+    `gpus_kg` and `host_kg` are the embodied kilograms (low, mid, high) of one unit's GPUs and of the rest of it.
+    `prompt_j` and `output_j` are busy joules per token at the pool's full batch; `token_limit` the tokens one
+    instance may hold outstanding before the router calls it full.
+    """
+
+    spec: Pool
+    site: LiveSite
+    gpu: catalog.Gpu
+    llm: catalog.Llm
+    host: catalog.Host
+    units: int
+    profile: Profile
+    profile_path: Path
+    model: StepModel
+    gpus_kg: Range
+    host_kg: Range
+    embodied_source: str
+    numbers: range
+    prompt_j: float
+    output_j: float
+    token_limit: float
+
+    @property
+    def pue(self) -> float:
+        """The site's power usage effectiveness."""
+        return self.site.spec.pue
+
+    @property
+    def intensity_now(self) -> Callable[[float], float]:
+        """Grid intensity at a time of the run, in g/kWh."""
+        return self.site.window.at
+
+    @property
+    def spare_gpus(self) -> int:
+        """GPUs that are bought with the units but carry no instance."""
+        return self.units * self.host.gpus - self.spec.gpus
+
+
+def build(scenario: Scenario, start_epoch_s: float, duration_s: float) -> list[LivePool]:
+    """Look everything up and check that it fits.
+
+    Raises:
+        InputError: an unknown GPU, model, zone or host, no profile for a pool, a model that does not fit its GPUs,
+            a time outside a grid series.
+    """
+    sites = {}
+    for site in scenario.sites:
+        signal = grid.load(site.grid, scope=site.scope)
+        sites[site.name] = LiveSite(site, signal, signal.window(start_epoch_s, duration_s, align=scenario.align))
+    library = load_all([*scenario.profiles, shipped_folder()])
+    pools: list[LivePool] = []
+    first = 0
+    for pool in scenario.pools:
+        live = _pool(pool, sites[pool.site], library, scenario, first)
+        pools.append(live)
+        first = live.numbers.stop
+    return pools
+
+
+def _pool(pool: Pool, site: LiveSite, library: list[tuple[Path, Profile]], scenario: Scenario, first: int) -> LivePool:
+    gpu, llm = catalog.gpu(pool.gpu), catalog.llm(pool.model)
+    path, profile = find_profile(library, gpu.name, llm.name, pool.tp, pool.precision, pool.engine)
+    _check_memory(pool, gpu, profile)
+    host, units = pack(pool, gpu.name)
+    model = StepModel(profile)
+    gpus_kg, host_kg, embodied_source = _embodied(gpu, host, scenario.accounting)
+    prompt_j, output_j = _busy_joules(model, pool.max_num_seqs)
+    return LivePool(
+        spec=pool,
+        site=site,
+        gpu=gpu,
+        llm=llm,
+        host=host,
+        units=units,
+        profile=profile,
+        profile_path=path,
+        model=model,
+        gpus_kg=gpus_kg,
+        host_kg=host_kg,
+        embodied_source=embodied_source,
+        numbers=range(first, first + pool.engines),
+        prompt_j=prompt_j,
+        output_j=output_j,
+        token_limit=_token_limit(model, pool, scenario.slo.tpot_s),
+    )
+
+
+def find_profile(
+    library: list[tuple[Path, Profile]], gpu: str, model: str, tp: int, precision: str, engine: str | None = None
+) -> tuple[Path, Profile]:
+    """The profile for a configuration: the user's before the shipped, then the better tier.
+
+    Raises:
+        InputError: there is none; the nearest configurations that exist are named.
+    """
+    fits = [(path, p) for path, p in library if (p.gpu, p.model, p.tp, p.precision) == (gpu, model, tp, precision)]
+    if engine is not None:
+        engines = {p.engine for _, p in fits}
+        fits = [(path, p) for path, p in fits if p.engine == engine]
+        if not fits and engines:
+            raise InputError(f"no profile with engine {engine}", field="engine", mend=near_miss(engine, engines))
+    if not fits:
+        near = sorted(
+            f"{p.model} on {p.gpu} tp{p.tp} {p.precision}" for _, p in library if p.gpu == gpu or p.model == model
+        )
+        have = "; ".join(dict.fromkeys(near)) or "none for this GPU or model"
+        raise InputError(
+            f"no profile for {model} on {gpu} tp{tp} {precision}",
+            mend=f"calibrate one and give its folder with --profiles (have: {have})",
+        )
+    return min(fits, key=lambda fit: (fit[0].parent == shipped_folder(), _TIERS.index(fit[1].provenance.tier)))
+
+
+def _check_memory(pool: Pool, gpu: catalog.Gpu, profile: Profile) -> None:
+    """The weights must fit the GPUs, and the profile must not claim more KV than is left beside them."""
+    room = gpu.memory_bytes * pool.tp
+    if profile.memory.weights_bytes >= room:
+        need, have = profile.memory.weights_bytes / 1e9, room / 1e9
+        raise InputError(
+            f"{pool.model} at {pool.precision} needs {need:.0f} GB for weights, {pool.tp} x {gpu.name} have {have:.0f}",
+            field=f"pool {pool.name}",
+            mend="use more tensor parallelism (tpN) or a larger GPU",
+        )
+    kv = profile.memory.kv_capacity_tokens * profile.memory.kv_bytes_per_token
+    if profile.memory.weights_bytes + kv > room * 1.001:
+        raise InputError(
+            f"the profile claims {kv / 1e9:.0f} GB of KV beside the weights, more than {pool.tp} x {gpu.name} hold",
+            field=f"pool {pool.name}",
+            mend="correct memory.kv_capacity_tokens in the profile",
+        )
+
+
+def pack(pool: Pool, gpu: str) -> tuple[catalog.Host, int]:
+    """The host unit of a pool and how many are needed: the named one, else the one with the fewest spare GPUs.
+
+    Raises:
+        InputError: no unit of this GPU holds an instance of `tp` GPUs, or the named host carries another GPU.
+    """
+    hosts = [catalog.host(pool.host)] if pool.host else catalog.hosts_for(gpu)
+    if pool.host and hosts[0].gpu != gpu:
+        raise InputError(f"host {pool.host} carries {hosts[0].gpu}, not {gpu}", field=f"pool {pool.name}.host")
+    fits = [host for host in hosts if host.gpus >= pool.tp]
+    if not fits:
+        largest = max((host.gpus for host in hosts), default=0)
+        raise InputError(
+            f"an instance needs {pool.tp} GPUs in one host, the largest host of {gpu} has {largest}",
+            field=f"pool {pool.name}",
+            mend="lower tp",
+        )
+    units = {host.name: -(-pool.engines // (host.gpus // pool.tp)) for host in fits}
+    best = min(fits, key=lambda host: (units[host.name] * host.gpus, units[host.name], host.name))
+    return best, units[best.name]
+
+
+def _embodied(gpu: catalog.Gpu, host: catalog.Host, rules: Accounting) -> tuple[Range, Range, str]:
+    """Kilograms of a unit's GPUs and of the host beside them (nothing at a chip or card boundary), and the source."""
+    chip = embodied.gpu_embodied(gpu, rules.preset)
+    gpus = (chip.low_kg * host.gpus, chip.mid_kg * host.gpus, chip.high_kg * host.gpus)
+    if rules.boundary != "server":
+        return gpus, (0.0, 0.0, 0.0), chip.source
+    body = embodied.host_embodied(host)
+    return gpus, (body.low_kg, body.mid_kg, body.high_kg), f"{chip.source}; host: {body.source}"
+
+
+def _busy_joules(model: StepModel, batch: int) -> tuple[float, float]:
+    """Busy joules per prompt token (at a 1,024-token prompt) and per output token (at the full batch)."""
+    step = model.prefill([(1024, 0)])
+    context = 1024
+    batch = max(1, min(batch, model.kv_capacity_tokens // context))
+    line = model.decode(batch, batch * context)
+    time_s = line.a_s + line.c_s * batch * context
+    return step.time_s * step.power_w / 1024, time_s * line.power_w / batch
+
+
+def _token_limit(model: StepModel, pool: Pool, tpot_s: float | None) -> float:
+    """Tokens one instance may hold: its KV memory, or the batch at which a decode step takes half the TPOT limit.
+
+    Half, because prefills of newcomers stretch the gaps between tokens; a routing rule of thumb, not a promise.
+    """
+    context = 1024
+    batch = max(1, min(pool.max_num_seqs, model.kv_capacity_tokens // context))
+    if tpot_s is not None:
+        while batch > 1 and model.decode_time_s(batch, batch * context) > 0.5 * tpot_s:
+            batch -= 1
+    return float(batch * context)
+
+
+def sources(pools: list[LivePool]) -> list[dict[str, str]]:
+    """Every figure's origin: profiles, grid series and embodied presets in use."""
+    rows: dict[str, dict[str, str]] = {}
+    for pool in pools:
+        made = pool.profile.provenance
+        rows[f"profile {pool.profile.key}"] = {
+            "what": f"profile {pool.profile.key}",
+            "kind": made.kind,
+            "tier": made.tier,
+            "source": made.source,
+            "licence": made.licence,
+            "band": f"time x/{pool.profile.band.time:g}, power x/{pool.profile.band.power:g}",
+        }
+        signal = pool.site.signal
+        rows[f"grid {pool.site.spec.name}"] = {
+            "what": f"grid intensity at {pool.site.spec.name}",
+            "kind": f"{signal.kind}, {signal.scope}",
+            "source": signal.source,
+            "licence": signal.licence,
+        }
+        rows[f"embodied {pool.host.name}"] = {
+            "what": f"embodied carbon of {pool.host.name}",
+            "kind": "modelled",
+            "source": pool.embodied_source,
+        }
+        rows[f"host {pool.host.name}"] = {
+            "what": f"host power of {pool.host.name}: {pool.host.power_w:g} W beside its GPUs",
+            "kind": "catalogue",
+            "source": pool.host.source,
+        }
+    return list(rows.values())

@@ -1,0 +1,119 @@
+"""`run(scenario)`: the result of one simulation, and the directory it is written to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from profiles.inputs import InputError
+from profiles.outputs import manifest, write_json, write_text
+from profiles.units import SECONDS_PER_HOUR
+from sim import fleet, summary, tables
+from sim.account import PoolBooks, Shares, pool_books, shares
+from sim.assumptions import DEFAULT_START, Assumption, assumptions
+from sim.engine.loop import Played, play
+from sim.fleet import LivePool
+from sim.scenario import Scenario
+from sim.trace import Trace, generate, read_trace
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """One simulation: what was asked, what happened, and `summary` (the JSON of docs/metrics.md)."""
+
+    scenario: Scenario
+    trace: Trace
+    pools: list[LivePool]
+    played: Played
+    books: list[PoolBooks]
+    shares: Shares
+    start_epoch_s: float
+    horizon_s: float
+    summary: dict[str, Any]
+
+    def write(self, folder: str | Path, command: list[str] | None = None) -> Path:
+        """Write config.yaml, summary.json, requests.parquet, timeline.parquet and manifest.json into `folder`.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        import yaml
+
+        target = Path(folder)
+        config = yaml.safe_dump(self.scenario.model_dump(mode="json", exclude_none=True), sort_keys=False)
+        write_text(target / "config.yaml", config)
+        tables.write_requests(self, target / "requests.parquet")
+        tables.write_timeline(self, target / "timeline.parquet")
+        write_json(target / "summary.json", self.summary)
+        write_json(target / "manifest.json", manifest(self.inputs(), seed=self.scenario.seed, command=command))
+        return target
+
+    def inputs(self) -> list[Path]:
+        """Every file the run was made from."""
+        named = [self.scenario.trace, *(site.grid for site in self.scenario.sites)]
+        files = [Path(name) for name in named if name and Path(name).is_file()]
+        return [*files, *(pool.profile_path for pool in self.pools)]
+
+
+def run(
+    scenario: Scenario,
+    *,
+    engine: str = "leap",
+    trace: Trace | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Run:
+    """Replay the scenario's trace on its fleet.
+
+    Args:
+        engine: `leap` jumps over unchanged batches; `step` visits every engine step (the oracle, slower).
+        trace: replay this instead of reading or generating one.
+        progress: called with (arrivals so far, all arrivals) now and then.
+
+    Raises:
+        InputError: the trace, a name, a profile or a grid series is not what it must be.
+    """
+    began = perf_counter()
+    if engine not in ("leap", "step"):
+        raise InputError(f"unknown engine {engine!r}", field="engine", mend="use leap or step")
+    trace = trace if trace is not None else load_trace(scenario)
+    start_s, anchored = start_of(scenario, trace)
+    horizon_s = scenario.horizon_s or max(1, math.ceil(trace.span_s / SECONDS_PER_HOUR)) * SECONDS_PER_HOUR
+    pools = fleet.build(scenario, start_s, horizon_s)
+    played = play(scenario, trace, pools, leaping=engine == "leap", progress=progress)
+    books = [pool_books(pool, played, horizon_s, scenario.accounting) for pool in pools]
+    owned = shares(books, played, scenario.accounting)
+    rules: list[Assumption] = assumptions(scenario, pools, anchored, horizon_s)
+    result = Run(scenario, trace, pools, played, books, owned, start_s, horizon_s, {})
+    result.summary.update(summary.summarise(result, rules, engine, perf_counter() - began))
+    return result
+
+
+def load_trace(scenario: Scenario) -> Trace:
+    """Read or generate what the scenario names.
+
+    Raises:
+        InputError: the trace is broken, or has no request.
+    """
+    if scenario.trace is not None:
+        trace = read_trace(scenario.trace, sort=scenario.sort_trace, allow_bad_rows=scenario.allow_bad_rows)
+    else:
+        assert scenario.generator is not None
+        trace = generate(scenario.generator, scenario.seed)
+    if not trace.requests:
+        raise InputError("the trace has no request", file=scenario.trace, mend="give a longer one or a higher rate")
+    return trace
+
+
+def start_of(scenario: Scenario, trace: Trace) -> tuple[float, str]:
+    """UTC epoch seconds of the run's time 0, and where that comes from."""
+    if scenario.start is not None:
+        return scenario.start.timestamp(), "the scenario"
+    if trace.start_utc_s is not None and np.isfinite(trace.start_utc_s):
+        return float(trace.start_utc_s), "the trace's first arrival"
+    return DEFAULT_START.timestamp(), "a default: neither scenario nor trace has a date"

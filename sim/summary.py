@@ -1,0 +1,238 @@
+"""summary.json: the figures of one run, named as docs/metrics.md defines them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiles.units import SECONDS_PER_HOUR
+from sim.account import PoolBooks
+from sim.assumptions import Assumption
+from sim.engine.requests import COMPLETED, REJECTED
+from sim.fleet import sources
+from sim.metrics import Latencies, gap_statistics, statistics
+
+if TYPE_CHECKING:
+    from sim.run import Run
+
+SCHEMA_VERSION = 1
+_BALANCE = 1e-9
+
+
+def summarise(run: Run, rules: list[Assumption], engine: str, wall_s: float) -> dict[str, Any]:
+    """The whole document; every key is defined in docs/metrics.md."""
+    latencies = Latencies.of(run.played.requests)
+    status = np.frombuffer(run.played.requests.status, dtype=np.uint8)
+    completed = int(np.sum(status == COMPLETED))
+    output = run.trace.output_tokens
+    done_tokens = int(output[status == COMPLETED].sum())
+    carbon = _carbon(run)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": run.scenario.name,
+        "engine": engine,
+        "requests": {
+            "total": run.trace.requests,
+            "completed": completed,
+            "rejected": int(np.sum(status == REJECTED)),
+            "unfinished": run.trace.requests - completed - int(np.sum(status == REJECTED)),
+            "preemptions": run.played.requests.preemptions,
+        },
+        "tokens": {"prompt": int(run.trace.prompt_tokens[status == COMPLETED].sum()), "output": done_tokens},
+        "ttft_s": statistics(latencies.ttft_s),
+        "tbt_s": gap_statistics([instance.ledger for instance in run.played.instances]),
+        "tpot_s": statistics(latencies.tpot_s),
+        "e2e_s": statistics(latencies.e2e_s),
+        "queue_s": statistics(latencies.queue_s),
+        "slo": _slo(run, latencies),
+        "energy_j": _energy(run.books),
+        "carbon_g": carbon,
+        "carbon_g_per_1k_output_tokens": carbon["total"] / done_tokens * 1000.0 if done_tokens else None,
+        "cost_usd": _cost(run),
+        "pools": [_pool(run, book, status) for book in run.books],
+        "sites": _sites(run),
+        "balance": _balance(run),
+        "reports": _reports(run, done_tokens),
+        "assumptions": rules,
+        "warnings": _warnings(run, status),
+        "sources": sources(run.pools),
+        "horizon_s": run.horizon_s,
+        "wall_s": wall_s,
+        "loop_s": run.played.loop_s,
+        "requests_per_wall_s": run.trace.requests / run.played.loop_s if run.played.loop_s else None,
+    }
+
+
+def _slo(run: Run, latencies: Latencies) -> dict[str, Any]:
+    """Requests meeting all limits over all arrivals, and the same in the worst hour of arrival."""
+    limits = run.scenario.slo
+    met = latencies.met(limits.ttft_s, limits.tpot_s)
+    hour = (np.asarray(run.trace.arrival_s) // SECONDS_PER_HOUR).astype(np.int64)
+    arrivals = np.bincount(hour)
+    kept = np.bincount(hour, weights=met)
+    worst = float(np.min(kept[arrivals > 0] / arrivals[arrivals > 0]))
+    return {"ttft_s": limits.ttft_s, "tpot_s": limits.tpot_s, "attainment": float(met.mean()), "worst_hour": worst}
+
+
+def _energy(books: list[PoolBooks]) -> dict[str, float]:
+    return {
+        "total": sum(book.energy_j for book in books),
+        "gpu_busy": sum(book.gpu_busy_j for book in books),
+        "gpu_idle": sum(book.gpu_idle_j for book in books),
+        "host": sum(book.host_j for book in books),
+        "overhead": sum(book.overhead_j for book in books),
+        "drain": sum(book.drain_j for book in books),
+    }
+
+
+def _carbon(run: Run) -> dict[str, float]:
+    operational = sum(book.operational_g for book in run.books)
+    low, mid, high = (sum(book.embodied_g[k] for book in run.books) for k in range(3))
+    return {
+        "total": operational + mid,
+        "operational": operational,
+        "embodied": mid,
+        "low": operational + low,
+        "high": operational + high,
+        "busy": sum(book.busy_g for book in run.books),
+        "idle_and_host": sum(book.idle_g for book in run.books),
+        "unowned": run.shares.unowned_g,
+    }
+
+
+def _cost(run: Run) -> float | None:
+    """Dollars of GPU-hours and electricity where every price they need is given; no price ships."""
+    prices = run.scenario.accounting.gpu_price_usd_per_h
+    if any(pool.gpu.name not in prices or pool.site.spec.price_usd_per_kwh is None for pool in run.pools):
+        return None
+    hours = run.horizon_s / SECONDS_PER_HOUR
+    rent = sum(prices[pool.gpu.name] * pool.units * pool.host.gpus * hours for pool in run.pools)
+    power = sum(book.energy_j / 3.6e6 * (book.pool.site.spec.price_usd_per_kwh or 0.0) for book in run.books)
+    return rent + power
+
+
+def _pool(run: Run, book: PoolBooks, status: NDArray[np.uint8]) -> dict[str, Any]:
+    pool, spec = book.pool, book.pool.spec
+    instance = np.frombuffer(run.played.requests.instance, dtype=np.int64)
+    mine = (instance >= pool.numbers.start) & (instance < pool.numbers.stop) & (status == COMPLETED)
+    return {
+        "name": spec.name,
+        "gpu": pool.gpu.name,
+        "model": pool.llm.name,
+        "tp": spec.tp,
+        "site": spec.site,
+        "instances": spec.instances,
+        "gpus": spec.gpus,
+        "units": pool.units,
+        "host": pool.host.name,
+        "spare_gpus": pool.spare_gpus,
+        "tier": pool.profile.provenance.tier,
+        "kind": pool.profile.provenance.kind,
+        "requests": int(mine.sum()),
+        "output_tokens": int(run.trace.output_tokens[mine].sum()),
+        "utilisation": book.utilisation,
+        "energy_j": book.energy_j,
+        "carbon_g": book.operational_g + book.embodied_g[1],
+        "operational_g": book.operational_g,
+        "embodied_g": book.embodied_g[1],
+    }
+
+
+def _sites(run: Run) -> list[dict[str, Any]]:
+    rows = []
+    for site in {pool.site.spec.name: pool.site for pool in run.pools}.values():
+        books = [book for book in run.books if book.pool.site is site]
+        window, signal = site.window, site.signal
+        mean = window.integral(run.horizon_s) / run.horizon_s
+        rows.append(
+            {
+                "name": site.spec.name,
+                "grid": signal.zone or signal.name,
+                "pue": site.spec.pue,
+                "intensity": {
+                    "kind": signal.kind,
+                    "scope": signal.scope,
+                    "mean_g_per_kwh": mean,
+                    "series_mean_g_per_kwh": signal.mean(),
+                    "note": window.note,
+                },
+                "energy_j": sum(book.energy_j for book in books),
+                "operational_g": sum(book.operational_g for book in books),
+                "embodied_g": sum(book.embodied_g[1] for book in books),
+            }
+        )
+    return rows
+
+
+def _balance(run: Run) -> dict[str, float]:
+    """How far the request ledger is from the hardware ledger, relative to the smaller of what they must share."""
+    busy_j = sum(book.gpu_busy_j for book in run.books)
+    busy_g = sum(book.busy_g for book in run.books)
+    total_g = sum(book.operational_g + book.embodied_g[1] for book in run.books)
+    owned = run.shares
+    request_g = float(np.sum(owned.operational_g) + np.sum(owned.embodied_g) + np.sum(owned.idle_share_g))
+    energy = abs(float(np.sum(owned.energy_j)) - busy_j) / busy_j if busy_j else 0.0
+    busy = abs(float(np.sum(owned.operational_g)) - busy_g) / busy_g if busy_g else 0.0
+    whole = abs(request_g + owned.unowned_g - total_g) / total_g if total_g else 0.0
+    return {"energy_rel_error": energy, "carbon_rel_error": max(busy, whole)}
+
+
+def _reports(run: Run, output_tokens: int) -> dict[str, Any]:
+    """What auditors ask for; a figure that the inputs cannot give is null with the reason."""
+    operational = sum(book.operational_g for book in run.books)
+    embodied = sum(book.embodied_g[1] for book in run.books)
+    lifecycle = sorted({book.pool.site.spec.name for book in run.books if book.pool.site.signal.scope != "direct"})
+    missing = f"only lifecycle factors are given at {', '.join(lifecycle)}; scope 2 needs direct ones (scope: direct)"
+    new = [book.pool for book in run.books if not book.pool.spec.sunk]
+    whole_g = 1000.0 * sum(pool.units * (pool.gpus_kg[1] + pool.host_kg[1]) for pool in new)
+    return {
+        "scope2_location": {"g": None if lifecycle else operational, "reason": missing if lifecycle else None},
+        "scope2_market": {"g": None, "reason": "no contracts (PPA, certificates, residual mix) are given"},
+        "scope3_cat2": {"g": whole_g, "reason": "whole units in the year of purchase, sunk pools left out"},
+        "scope3_cat3": {"g": None, "reason": "needs lifecycle and direct factors of the same series"},
+        "sci": {
+            "g_per_1k_output_tokens": (operational + embodied) / output_tokens * 1000.0 if output_tokens else None,
+            "reason": "((E x I) + M) per R: location-based, M amortised linearly, R = 1000 output tokens",
+        },
+    }
+
+
+def _warnings(run: Run, status: NDArray[np.uint8]) -> list[str]:
+    """What a reader must know before believing the figures."""
+    found = []
+    if run.trace.skipped_rows:
+        found.append(f"{run.trace.skipped_rows} bad rows of the trace were left out")
+    for kind, count in (("rejected", int(np.sum(status == REJECTED))), ("unfinished", int(np.sum(status == 0)))):
+        if count:
+            found.append(f"{count} requests were {kind}")
+    for book in run.books:
+        pool, made = book.pool, book.pool.profile.provenance
+        name = f"pool {pool.spec.name}"
+        if made.tier not in ("T0", "cfg") or made.kind in ("predicted", "synthetic"):
+            band = pool.profile.band
+            factors = f"time x/{band.time:g}, power x/{band.power:g}"
+            found.append(f"{name} rests on a {made.kind} profile of tier {made.tier} ({factors})")
+        if pool.profile.layer == "kernels" and pool.profile.engine_term is None:
+            found.append(
+                f"{name}: its profile is of kernels alone, without an engine's host time; real steps are slower"
+            )
+        total_s = book.busy_s or 1.0
+        if book.extrapolated_s > 0.01 * total_s:
+            found.append(
+                f"{name}: {book.extrapolated_s / total_s:.0%} of its busy time lies outside the measured points"
+            )
+        if book.drain_j > 0.0:
+            last = max((instance.ledger.to_s[-1] for instance in _of(run, book) if instance.ledger.to_s), default=0.0)
+            found.append(
+                f"{name}: work after the horizon ({last - run.horizon_s:.0f} s of drain) is billed at the last intensity"
+            )
+    worst = max(_balance(run).values())
+    if worst > _BALANCE:
+        found.append(f"the books do not meet: {worst:.1e} relative; please report this")
+    return found
+
+
+def _of(run: Run, book: PoolBooks) -> list[Any]:
+    return [run.played.instances[number] for number in book.pool.numbers]

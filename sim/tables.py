@@ -1,0 +1,126 @@
+"""requests.parquet and timeline.parquet: one row a request, one row a minute and pool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiles.outputs import write_with
+from sim.engine.requests import COMPLETED, REJECTED
+from sim.metrics import Latencies
+
+if TYPE_CHECKING:
+    from sim.account import PoolBooks
+    from sim.run import Run
+
+TIMELINE_S = 60.0
+_STATUS = {0: "unfinished", COMPLETED: "completed", REJECTED: "rejected"}
+
+
+def requests_table(run: Run) -> Any:
+    """The request table as an Arrow table; docs/metrics.md defines the columns."""
+    import pyarrow as pa
+
+    requests, limits = run.played.requests, run.scenario.slo
+    latencies = Latencies.of(requests)
+    status = np.frombuffer(requests.status, dtype=np.uint8)
+    instance = np.frombuffer(requests.instance, dtype=np.int64)
+    starts = np.array([pool.numbers.start for pool in run.pools])
+    pool_of = np.searchsorted(starts, instance, side="right") - 1
+
+    def words(texts: list[str], codes: NDArray[Any]) -> Any:
+        return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(texts))
+
+    def blank(values: NDArray[np.float64]) -> Any:
+        return pa.array(values, from_pandas=True)  # NaN becomes null
+
+    specs = [pool.spec for pool in run.pools]
+    return pa.table(
+        {
+            "request_id": pa.array(np.arange(requests.size)),
+            "arrival_s": pa.array(run.trace.arrival_s),
+            "site": words([spec.site for spec in specs], pool_of),
+            "pool": words([spec.name for spec in specs], pool_of),
+            "model": words([spec.model for spec in specs], pool_of),
+            "slo_class": words(["default"], np.zeros(requests.size, dtype=np.int32)),
+            "prompt_tokens": pa.array(run.trace.prompt_tokens),
+            "output_tokens": pa.array(run.trace.output_tokens),
+            "ttft_s": blank(latencies.ttft_s),
+            "tpot_s": blank(latencies.tpot_s),
+            "e2e_s": blank(latencies.e2e_s),
+            "queue_s": blank(latencies.queue_s),
+            "slo_met": pa.array(latencies.met(limits.ttft_s, limits.tpot_s)),
+            "energy_j": pa.array(run.shares.energy_j),
+            "operational_g": pa.array(run.shares.operational_g),
+            "embodied_g": pa.array(run.shares.embodied_g),
+            "idle_share_g": pa.array(run.shares.idle_share_g),
+            "status": words(list(_STATUS.values()), status.astype(np.int32)),
+        }
+    )
+
+
+def write_requests(run: Run, path: Path) -> None:
+    """Write requests.parquet."""
+    _write(requests_table(run), path, ["site", "pool", "model", "slo_class", "status"])
+
+
+def timeline_table(run: Run) -> Any:
+    """GPU power, its share of time busy and the grid's intensity by minute and pool, over the horizon."""
+    import pyarrow as pa
+
+    parts = [_pool_timeline(run, book) for book in run.books]
+    return pa.concat_tables(parts)
+
+
+def _pool_timeline(run: Run, book: PoolBooks) -> Any:
+    import pyarrow as pa
+
+    pool = book.pool
+    edges = np.append(np.arange(0.0, run.horizon_s, TIMELINE_S), run.horizon_s)
+    width = np.diff(edges)
+    busy_s, busy_j = np.zeros(width.size), np.zeros(width.size)
+    for number in pool.numbers:
+        ledger = run.played.instances[number].ledger
+        from_s, to_s = np.frombuffer(ledger.from_s), np.frombuffer(ledger.to_s)
+        power_w = np.frombuffer(ledger.power_w)
+        busy_s += np.diff(_cumulative(edges, from_s, to_s, np.ones_like(power_w)))
+        busy_j += np.diff(_cumulative(edges, from_s, to_s, power_w))
+    idle_j = pool.model.idle_w * (pool.spec.engines * width - busy_s)
+    window = pool.site.window
+    return pa.table(
+        {
+            "time_s": pa.array(edges[:-1]),
+            "pool": pa.array([pool.spec.name] * width.size),
+            "gpu_power_w": pa.array((busy_j + idle_j) / width),
+            "busy_share": pa.array(busy_s / (pool.spec.engines * width)),
+            "intensity_g_per_kwh": pa.array(np.diff(window.integral(edges)) / width),
+        }
+    )
+
+
+def _cumulative(
+    at_s: NDArray[np.float64], from_s: NDArray[np.float64], to_s: NDArray[np.float64], rate: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The integral up to each of `at_s` of a rate that holds over disjoint ascending stretches."""
+    if not from_s.size:
+        return np.zeros(at_s.size)
+    knots = np.empty(2 * from_s.size)
+    knots[0::2], knots[1::2] = from_s, to_s
+    sums = np.empty(2 * from_s.size)
+    sums[1::2] = np.cumsum(rate * (to_s - from_s))
+    sums[0::2] = sums[1::2] - rate * (to_s - from_s)
+    return np.interp(at_s, knots, sums)
+
+
+def write_timeline(run: Run, path: Path) -> None:
+    """Write timeline.parquet."""
+    _write(timeline_table(run), path, ["pool"])
+
+
+def _write(table: Any, path: Path, words: list[str]) -> None:
+    import pyarrow.parquet as pq
+
+    write_with(path, lambda part: pq.write_table(table, part, compression="zstd", use_dictionary=words))

@@ -1,0 +1,105 @@
+"""Fixtures: hand-made profiles whose steps can be worked out on paper, pools on them, and the shared data folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from profiles.grid import Window
+from profiles.profile import Profile
+from profiles.step import StepModel
+from sim.engine.loop import Played, play
+from sim.scenario import Scenario
+from sim.trace import Trace
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data beside the checkout; tests that need it skip where it is not."""
+    if not SHARED.is_dir():
+        pytest.skip("no shared data beside this checkout")
+    return SHARED
+
+
+def paper_profile(**changes: Any) -> Profile:
+    """Dyadic: prefill n/1024 s at 512 W; decode (8 + B)/1024 + K/2^20 s at 256 W whatever B; idle 64 W."""
+    batches, contexts = [1, 1 << 14], [1, 1 << 20]
+    rows = [(b, b * c) for b in batches for c in contexts]
+    document: dict[str, Any] = {
+        "gpu": "h100-sxm-80gb",
+        "model": "llama-3.1-8b",
+        "engine": "paper",
+        "layer": "step",
+        "provenance": {"kind": "synthetic", "source": "worked by hand", "licence": "ours", "date": "2026-11-21"},
+        "band": {"time": 1.0, "power": 1.0},
+        "memory": {"weights_bytes": 1.0, "kv_bytes_per_token": 1.0, "kv_capacity_tokens": 1 << 14},
+        "idle": {"loaded_w": 64.0},
+        "prefill": {
+            "new_tokens": [1, 1 << 14],
+            "past_tokens": [0, 0],
+            "sequences": [1, 1],
+            "time_s": [2.0**-10, 16.0],
+            "power_w": [512.0, 512.0],
+        },
+        "decode": {
+            "batch": [b for b, _ in rows],
+            "kv_tokens": [k for _, k in rows],
+            "time_s": [(8 + b) / 1024 + k / 2**20 for b, k in rows],
+            "power_w": [256.0] * len(rows),
+        },
+    }
+    return Profile.model_validate(document | changes)
+
+
+@pytest.fixture
+def paper() -> Callable[..., Profile]:
+    """The hand-made profile, with changes."""
+    return paper_profile
+
+
+@pytest.fixture
+def replay() -> Callable[..., Played]:
+    """Replay (arrival, prompt, output) rows on instances of a profile, without catalogue or files."""
+
+    def go(
+        rows: list[tuple[float, int, int]],
+        *,
+        leaping: bool = True,
+        instances: int = 1,
+        window: Window | None = None,
+        profile: Profile | None = None,
+        routing: str = "round-robin",
+        **spec: Any,
+    ) -> Played:
+        pool = {"name": "p", "site": "s", "gpu": "h100-sxm-80gb", "model": "llama-3.1-8b", "instances": instances}
+        scenario = Scenario.model_validate(
+            {
+                "trace": "none",
+                "sites": [{"name": "s", "grid": "100", "pue": 1.0}],
+                "pools": [pool | spec],
+                "routing": routing,
+            }
+        )
+        arrival, prompt, output = (np.array(column) for column in zip(*sorted(rows, key=lambda r: r[0]), strict=True))
+        trace = Trace("rows", arrival - arrival[0], prompt, output)
+        live = SimpleNamespace(
+            spec=scenario.pools[0],
+            site=SimpleNamespace(window=window or Window.constant(100.0)),
+            model=StepModel(profile or paper_profile()),
+            numbers=range(scenario.pools[0].engines),
+            pue=1.0,
+            prompt_j=1.0,
+            output_j=1.0,
+            token_limit=4096.0,
+            intensity_now=lambda now_s: 100.0,
+        )
+        return play(scenario, trace, [live], leaping=leaping)  # type: ignore[list-item]
+
+    return go

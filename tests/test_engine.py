@@ -1,0 +1,155 @@
+"""The engines: known answers worked by hand, leap equal to stepping bit for bit, nothing ever lost."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from profiles.grid import Window
+from sim.engine.leap import boundary_after, boundary_s
+from sim.engine.ledger import Mark
+from sim.engine.memory import PagedKv
+
+TICK = 2.0**-30
+POLICIES = ["chunked", "prefill-first", "static"]
+LIMITS = {"max_num_seqs": 4, "max_num_batched_tokens": 64}
+
+
+def columns(played):
+    r = played.requests
+    return {
+        name: np.array(getattr(r, name))
+        for name in ("start_s", "first_token_s", "finish_s", "energy_j", "busy_s", "gram_j", "produced", "instance")
+    } | {"status": np.frombuffer(bytes(r.status), dtype=np.uint8)}
+
+
+def assert_same(a, b):
+    for name, left in columns(a).items():
+        np.testing.assert_array_equal(left, columns(b)[name], err_msg=name)
+    assert a.requests.preemptions == b.requests.preemptions
+    for one, two in zip(a.instances, b.instances, strict=True):
+        assert one.ledger.to_s.tolist() == two.ledger.to_s.tolist()
+
+
+def test_one_request_by_hand(replay):
+    # prefill 128/1024 s; then tokens 2 and 3 at contexts 129 and 130: 9/1024 + 129/2^20 and 9/1024 + 130/2^20
+    played = replay([(0.0, 128, 3)])
+    r = played.requests
+    decode = 18 / 1024 + (129 + 130) / 2**20
+    assert r.first_token_s[0] == 0.125
+    assert r.finish_s[0] == pytest.approx(0.125 + decode, rel=1e-12)
+    assert r.energy_j[0] == pytest.approx(0.125 * 512 + decode * 256, rel=1e-12)
+    assert r.gram_j[0] == pytest.approx(100 * r.energy_j[0], rel=1e-12)
+
+
+def test_a_single_output_token_ends_with_its_prefill(replay):
+    played = replay([(0.0, 64, 1)])
+    assert played.requests.finish_s[0] == played.requests.first_token_s[0] == 0.0625
+
+
+def test_prefill_first_pauses_decoding_and_records_the_stall(replay):
+    # the second prompt arrives while the first decodes: its prefill (64/1024 s) stalls the first request's next token
+    played = replay([(0.0, 64, 10), (0.07, 64, 2)], batching="prefill-first")
+    ledger = played.instances[0].ledger
+    gaps = sum(s * b for s, b in zip(ledger.gap_steps, ledger.gap_batch, strict=True))
+    assert gaps == 9 + 1  # one gap for each token after the first
+    assert max(ledger.gap_first_s) > 0.0625
+
+
+def test_static_takes_no_one_until_the_batch_is_done(replay):
+    played = replay([(0.0, 64, 50), (0.01, 64, 2)], batching="static")
+    assert played.requests.start_s[1] == played.requests.finish_s[0]
+
+
+def test_simultaneous_arrivals_are_prefilled_together(replay):
+    played = replay([(0.0, 64, 2), (0.0, 64, 2)])
+    assert played.requests.first_token_s[0] == played.requests.first_token_s[1] == 0.125
+
+
+def test_a_request_that_never_fits_is_rejected(replay):
+    played = replay([(0.0, 1 << 14, 1), (0.0, 16, 1)])
+    assert list(played.requests.status) == [2, 1]
+
+
+def test_paged_memory_preempts_and_still_finishes(replay, paper):
+    memory = {"weights_bytes": 1.0, "kv_bytes_per_token": 1.0, "kv_capacity_tokens": 256}
+    played = replay([(0.0, 100, 60), (0.0, 100, 60)], profile=paper(memory=memory))
+    assert played.requests.preemptions > 0
+    assert list(played.requests.status) == [1, 1]
+
+
+rows = st.lists(
+    st.tuples(
+        st.integers(0, 1 << 31).map(lambda ticks: ticks * TICK),
+        st.integers(1, 300),
+        st.integers(1, 40),
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=rows, policy=st.sampled_from(POLICIES), kv=st.sampled_from(["paged", "whole-request"]), tight=st.booleans())
+def test_leap_equals_stepping_to_the_last_bit(replay, paper, rows, policy, kv, tight):
+    capacity = 352 if tight else 1 << 14
+    profile = paper(memory={"weights_bytes": 1.0, "kv_bytes_per_token": 1.0, "kv_capacity_tokens": capacity})
+    options = {"batching": policy, "kv": kv, "profile": profile, "instances": 2, **LIMITS}
+    options["routing"] = "least-outstanding-tokens"
+    leap, step = replay(rows, leaping=True, **options), replay(rows, leaping=False, **options)
+    assert_same(leap, step)
+    for played in (leap, step):
+        finished = columns(played)["status"] > 0
+        assert finished.all()
+        busy = sum(np.dot(i.ledger.power_w, np.subtract(i.ledger.to_s, i.ledger.from_s)) for i in played.instances)
+        assert sum(played.requests.energy_j) == pytest.approx(busy, rel=1e-9)
+        times = np.array([played.requests.start_s, played.requests.first_token_s, played.requests.finish_s])
+        kept = columns(played)["status"] == 1
+        assert (np.diff(times[:, kept], axis=0) >= 0).all()
+        gaps = sum(s * b for i in played.instances for s, b in zip(i.ledger.gap_steps, i.ledger.gap_batch, strict=True))
+        assert gaps == sum(
+            out - 1 for (_, _, out), ok in zip(sorted(rows, key=lambda r: r[0]), kept, strict=True) if ok
+        )
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=rows, policy=st.sampled_from(POLICIES))
+def test_grams_follow_an_intensity_that_changes_under_way(replay, rows, policy):
+    edges = np.array([0.0, 0.3, 0.31, 1.7, 100.0])
+    window = Window(edges, np.array([10.0, 500.0, 20.0, 80.0]))
+    played = replay(rows, batching=policy, window=window, **LIMITS)
+    stepped = replay(rows, batching=policy, window=window, leaping=False, **LIMITS)
+    assert_same(played, stepped)
+    (ledger,) = [i.ledger for i in played.instances]
+    grams = np.dot(ledger.power_w, window.integral(np.array(ledger.to_s)) - window.integral(np.array(ledger.from_s)))
+    assert sum(played.requests.gram_j) == pytest.approx(grams, rel=1e-9)
+
+
+@given(
+    a=st.floats(1e-4, 1.0), c=st.floats(0.0, 1e-6), batch=st.integers(1, 256), kv=st.integers(1, 10**6),
+    steps=st.integers(1, 10**4), part=st.floats(0.0, 1.0),
+)  # fmt: skip
+def test_the_boundary_after_is_the_first_that_sees_the_arrival(a, c, batch, kv, steps, part):
+    end = boundary_s(0.0, a, c, batch, kv, steps)
+    now = part * end
+    found = boundary_after(0.0, a, c, batch, kv, now, 1, steps)
+    assert boundary_s(0.0, a, c, batch, kv, found) + 1e-9 >= now or found == steps
+    assert found == 1 or boundary_s(0.0, a, c, batch, kv, found - 1) + 1e-9 < now
+
+
+@given(
+    lengths=st.lists(st.integers(1, 200), min_size=1, max_size=12), spare=st.integers(0, 40), want=st.integers(1, 300)
+)
+def test_paged_memory_counts_blocks_as_one_would_by_hand(lengths, spare, want):
+    block = 16
+    blocks = sum(math.ceil(n / block) for n in lengths) + spare
+    kv = PagedKv(blocks * block, block)
+    by_hand = 0
+    while by_hand < want and sum(math.ceil((n + by_hand) / block) for n in lengths) <= blocks:
+        by_hand += 1
+    running = {i: Mark(n, 0, *[0.0] * 6) for i, n in enumerate(lengths)}
+    assert kv.steps(want, len(lengths), sum(lengths), running, 0) == by_hand
