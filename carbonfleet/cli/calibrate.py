@@ -9,7 +9,9 @@ import click
 from carbonfleet.cli import options as opt
 
 
-@click.command("calibrate", epilog="Example: calibrate llama-3.1-8b --runner torch --quick -o mine.json", **opt.HELP)
+@click.command(
+    "calibrate", epilog="Example: calibrate llama-3.1-8b --runner torch --quick -o mine.json", context_settings=opt.HELP
+)
 @click.argument("model")
 @click.option(
     "--runner",

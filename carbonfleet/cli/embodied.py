@@ -7,7 +7,9 @@ import click
 from carbonfleet.cli import options as opt
 
 
-@click.command("embodied", epilog="Example: carbonfleet embodied h100-sxm-80gb --preset pcf-card --json", **opt.HELP)
+@click.command(
+    "embodied", epilog="Example: carbonfleet embodied h100-sxm-80gb --preset pcf-card --json", context_settings=opt.HELP
+)
 @click.argument("gpu")
 @click.option("--preset", type=click.Choice(opt.PRESETS), default="pcf-card", show_default=True, help="Whose figures.")
 @click.option(

@@ -22,12 +22,12 @@ scope_option = click.option(
 )
 
 
-@click.group("grid", **opt.HELP)
+@click.group("grid", context_settings=opt.HELP)
 def command() -> None:
     """Carbon intensity of electricity: the shipped zones, or any series of your own."""
 
 
-@command.command("list", epilog="Example: carbonfleet grid list", **opt.HELP)
+@command.command("list", epilog="Example: carbonfleet grid list", context_settings=opt.HELP)
 @opt.json_option
 def list_(as_json: bool) -> None:
     """List the shipped zones (typical years), the cleanest first."""
@@ -47,7 +47,7 @@ def list_(as_json: bool) -> None:
     click.echo("\n".join(table(["zone", "scope", "year", "also called", "mean g/kWh", "min", "max"], rows, 4)))
 
 
-@command.command("show", epilog="Example: carbonfleet grid show US-CAL-CISO", **opt.HELP)
+@command.command("show", epilog="Example: carbonfleet grid show US-CAL-CISO", context_settings=opt.HELP)
 @click.argument("zone")
 @scope_option
 @opt.json_option

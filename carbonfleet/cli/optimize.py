@@ -10,7 +10,7 @@ import click
 from carbonfleet.cli import options as opt
 
 
-@click.command("optimize", epilog="Example: optimize study.yaml -o plans/first", **opt.HELP)
+@click.command("optimize", epilog="Example: optimize study.yaml -o plans/first", context_settings=opt.HELP)
 @click.argument("study", required=False, type=opt.FILE, metavar="[STUDY.yaml]")
 @click.option("--melange", type=opt.FILE, metavar="FILE", help="Instead solve a Mélange input (JSON) for least $/h.")
 @click.option("--divisible", is_flag=True, help="With --melange: let a bucket's traffic be split freely.")

@@ -21,7 +21,7 @@ SCOPES = ("lifecycle", "direct")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-HELP: dict[str, Any] = {"context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": 100}}
+HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 POSITIVE = click.FloatRange(min=0, min_open=True)
 # A file is checked by the library that reads it: its message names the mend and its exit code is the documented one.
 FILE = click.Path(path_type=str)

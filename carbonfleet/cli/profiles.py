@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from profiles.profile import Profile
 
 
-@click.group("profiles", **opt.HELP)
+@click.group("profiles", context_settings=opt.HELP)
 def command() -> None:
     """Step time and power of GPU and model pairs: what is there, what it says, whether it is sound."""
 
 
-@command.command("list", epilog="Example: carbonfleet profiles list --profiles ./mine", **opt.HELP)
+@command.command("list", epilog="Example: carbonfleet profiles list --profiles ./mine", context_settings=opt.HELP)
 @opt.profiles_option
 @opt.json_option
 def list_(profile_dirs: tuple[str, ...], as_json: bool) -> None:
@@ -36,7 +36,7 @@ def list_(profile_dirs: tuple[str, ...], as_json: bool) -> None:
     click.echo("\n".join(table(head, rows, text_columns=8)))
 
 
-@command.command("show", epilog="Example: carbonfleet profiles show mine.json", **opt.HELP)
+@command.command("show", epilog="Example: carbonfleet profiles show mine.json", context_settings=opt.HELP)
 @click.argument("profile")
 @opt.profiles_option
 @opt.json_option
@@ -49,7 +49,7 @@ def show(profile: str, profile_dirs: tuple[str, ...], as_json: bool) -> None:
     click.echo("\n".join(_description(found)))
 
 
-@command.command("check", epilog="Example: carbonfleet profiles check mine.json", **opt.HELP)
+@command.command("check", epilog="Example: carbonfleet profiles check mine.json", context_settings=opt.HELP)
 @click.argument("file", type=opt.FILE)
 @opt.json_option
 def check(file: str, as_json: bool) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EPILOG = "Example: simulate --trace conv.csv --model llama-3.1-8b --pool h100-sxm-80gb:4@CA-QC --ttft-slo 1"
 
 
-@click.command("simulate", epilog=EPILOG, **opt.HELP)
+@click.command("simulate", epilog=EPILOG, context_settings=opt.HELP)
 @click.argument("scenario", required=False, type=opt.FILE, metavar="[SCENARIO.yaml]")
 @click.option("--trace", type=opt.FILE, metavar="FILE", help="Request trace; its format is told by its header.")
 @click.option("--model", metavar="NAME", help="The LLM every pool serves, like llama-3.1-8b.")
