@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from profiles.inputs import CarbonfleetError
@@ -97,12 +98,31 @@ def solve_program(program: Program, *, time_limit_s: float = 60.0, gap_rel: floa
     """
     if program.unserved():
         return Solution("infeasible", None, None, None, [], [], [], 0.0)
-    return _Model(program, elastic=False).solve(time_limit_s, gap_rel)
+    return _solve(program, False, time_limit_s, gap_rel)
 
 
 def shortfall(program: Program, *, time_limit_s: float = 30.0) -> Solution:
     """The smallest weighted loosening of the caps that lets every demand be served (elastic solve)."""
-    return _Model(program, elastic=True).solve(time_limit_s, 1e-3)
+    return _solve(program, True, time_limit_s, 1e-3)
+
+
+def _solve(program: Program, elastic: bool, time_limit_s: float, gap_rel: float) -> Solution:
+    """Building counts against the time limit."""
+    began = time.perf_counter()
+    model = _Model(program, elastic)
+    left = max(0.05, time_limit_s - (time.perf_counter() - began))
+    return replace(model.solve(left, gap_rel), wall_s=time.perf_counter() - began)
+
+
+def restricted(program: Program, keep: set[int]) -> Program:
+    """The same question with only some of the options (positions in `keep`)."""
+    place = {old: new for new, old in enumerate(sorted(keep))}
+    return replace(
+        program,
+        options=[program.options[old] for old in sorted(keep)],
+        columns=[replace(c, option=place[c.option]) for c in program.columns if c.option in keep],
+        caps=[replace(cap, use={place[o]: u for o, u in cap.use.items() if o in keep}) for cap in program.caps],
+    )
 
 
 class _Model:
@@ -169,11 +189,8 @@ class _Model:
 
     def solve(self, time_limit_s: float, gap_rel: float) -> Solution:
         """Run HiGHS and read its own status and bound: PuLP calls a plan found at a time limit optimal."""
-        import time
-
         import pulp
 
-        began = time.perf_counter()
         solver = pulp.HiGHS(msg=False, timeLimit=time_limit_s, gapRel=gap_rel)
         try:
             self._problem.solve(solver)
@@ -182,21 +199,20 @@ class _Model:
             bound = float(model.getInfo().mip_dual_bound) * self._scale
         except (pulp.PulpError, AttributeError) as error:
             raise SolverError(f"the solver failed ({error or type(error).__name__}); try another time limit") from error
-        wall_s = time.perf_counter() - began
         values = [variable.varValue for variable in self._units]
         if word in ("Infeasible", "Primal infeasible or unbounded"):
-            return Solution("infeasible", None, None, None, [], [], [], wall_s)
+            return Solution("infeasible", None, None, None, [], [], [], 0.0)
         known = math.isfinite(bound)
         if word not in ("Optimal", "Time limit reached"):
             raise SolverError(f"the solver ended with {word!r}; report it with the study that led here")
         if not math.isfinite(model.getInfo().objective_function_value) or not self._whole(values):
-            return Solution("no_solution", None, bound if known else None, None, [], [], [], wall_s)
-        return self._read(word, bound, wall_s)
+            return Solution("no_solution", None, bound if known else None, None, [], [], [], 0.0)
+        return self._read(word, bound)
 
     def _whole(self, values: list[Any]) -> bool:
         return all(v is not None and abs(v - round(v)) <= _WHOLE * max(1.0, abs(v)) for v in values)
 
-    def _read(self, word: str, bound: float, wall_s: float) -> Solution:
+    def _read(self, word: str, bound: float) -> Solution:
         """The answer, its objective added up again from whole units and shares rather than taken from the solver."""
         program = self.program
         steps = program.steps or 1
@@ -212,7 +228,7 @@ class _Model:
         bound = min(bound, objective) if math.isfinite(bound) else -math.inf
         gap = relative_gap(objective, bound)
         status: Status = "optimal" if word == "Optimal" else "time_limit"
-        return Solution(status, objective, bound if math.isfinite(bound) else None, gap, units, shares, missing, wall_s)
+        return Solution(status, objective, bound if math.isfinite(bound) else None, gap, units, shares, missing, 0.0)
 
 
 def objective_of(program: Program, units: list[int], shares: list[float]) -> float:

@@ -1,0 +1,401 @@
+"""The plan: which units, where and in which configuration, with its objective, bound, gap and true status.
+
+`solve(study)` is the optimizer's front door as a library. The plan's books are added up from its units and its
+dispatch, not taken from the solver.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from optimizer import columns, demand
+from optimizer.columns import Amount, Choice, Market
+from optimizer.demand import Load
+from optimizer.program import Solution, restricted, shortfall, solve_program
+from optimizer.study import Infeasible, Study
+from profiles.inputs import CarbonfleetError
+from profiles.outputs import write_json, write_text
+from profiles.units import GRAMS_PER_KG, JOULES_PER_KWH, SECONDS_PER_YEAR
+from sim.scenario import Accounting, Pool, Scenario, Site
+
+_WHY_LIMIT_S = 5.0  # seconds the solver may spend on telling why one unused type lost
+
+
+class NoPlan(CarbonfleetError):  # noqa: N818 - says what is the matter
+    """The time limit came before any plan was found; nothing is known about feasibility."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Units of one kind in one configuration at one site, and what they carry.
+
+    Utilisation is the share of full-load instance time that is asked for (mean over the horizon, and in the peak
+    slice); `energy_j` is over the horizon with PUE, of it `dynamic_j` from requests; `share` is of all requests.
+    """
+
+    pool: str
+    site: str
+    host: str
+    gpu: str
+    units: int
+    owned: bool
+    tp: int
+    max_batch: int
+    instances: int
+    gpus: int
+    tier: str
+    share: float
+    utilisation: float
+    peak_utilisation: float
+    energy_j: float
+    dynamic_j: float
+    operational_g: float
+    embodied_g: float
+    usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The answer to a study. `bound` is a proved lower bound of `objective`, `gap` their relative distance.
+
+    `status` is optimal (within the study's gap) or time_limit (the best found, not proved). Objective and bound are in
+    `objective_unit`; `usd` is None where no price was given. `unused` says of each type that was not taken why.
+    `dispatch` has the share of each class in each slice by pool.
+    """
+
+    study: str
+    status: str
+    objective: float
+    objective_unit: str
+    bound: float | None
+    gap: float | None
+    fleet: list[Placement]
+    horizon_s: float
+    requests: float
+    output_tokens: float
+    operational_g: float
+    embodied_g: float
+    usd: float | None
+    energy_j: float
+    unused: list[dict[str, Any]]
+    classes: list[dict[str, Any]]
+    slices: list[dict[str, Any]]
+    dispatch: list[dict[str, Any]]
+    assumptions: list[str]
+    warnings: list[str]
+    sources: list[str]
+    wall_s: float
+
+    @property
+    def carbon_g(self) -> float:
+        """Operational grams plus avoidable embodied grams."""
+        return self.operational_g + self.embodied_g
+
+    @property
+    def carbon_g_per_1k_output_tokens(self) -> float:
+        """Grams per thousand output tokens."""
+        return self.carbon_g / self.output_tokens * 1000.0
+
+    def document(self) -> dict[str, Any]:
+        """What plan.json holds."""
+        return {
+            "schema_version": 1,
+            **asdict(self),
+            "carbon_g": self.carbon_g,
+            "carbon_g_per_1k_output_tokens": self.carbon_g_per_1k_output_tokens,
+        }
+
+
+def solve(study: Study) -> Plan:
+    """Find the fleet of a study.
+
+    Raises:
+        InputError: an unknown name, a missing profile or price, a broken trace or grid file.
+        Infeasible: no fleet within the limits keeps the promises (exit code 3).
+        NoPlan: none found within the time limit.
+    """
+    load = demand.build(study)
+    market = columns.build(study, load)
+    solution = solve_program(market.program, time_limit_s=study.time_limit_s, gap_rel=study.gap)
+    if solution.status == "infeasible":
+        raise Infeasible(missing(market))
+    if solution.objective is None:
+        raise NoPlan(f"no plan found in {study.time_limit_s:g} s; raise time_limit_s or offer fewer configurations")
+    return _plan(study, load, market, solution)
+
+
+def missing(market: Market) -> str:
+    """One line in units of what the limits lack, from the elastic solve."""
+    found = shortfall(market.program)
+    lacks = [
+        f"{lack:.0f} more {word}"
+        for lack, word in zip(found.missing, market.shortage, strict=False)
+        if lack > 1e-6 * max(1.0, lack)
+    ]
+    if not lacks:
+        return "infeasible, and loosening the limits on units, room and power does not help; loosen slo or demand"
+    return f"infeasible: missing {' and '.join(lacks)}; raise these limits, lower the demand or loosen slo"
+
+
+def _plan(study: Study, load: Load, market: Market, solution: Solution) -> Plan:
+    placements, dispatch = _fleet(load, market, solution)
+    total = Amount(
+        sum(row.operational_g for row in placements),
+        sum(row.embodied_g for row in placements),
+        sum(row.usd for row in placements),
+        sum(row.energy_j for row in placements),
+    )
+    priced = any(row.usd for row in placements)
+    objective = solution.objective if solution.objective is not None else 0.0
+    return Plan(
+        study=study.name,
+        status=solution.status,
+        objective=objective,
+        objective_unit="g" if study.objective == "carbon" else "usd",
+        bound=solution.bound,
+        gap=solution.gap,
+        fleet=placements,
+        horizon_s=study.horizon_years * SECONDS_PER_YEAR,
+        requests=load.requests,
+        output_tokens=load.output_tokens,
+        operational_g=total.operational_g,
+        embodied_g=total.embodied_g,
+        usd=total.usd if priced else None,
+        energy_j=total.energy_j,
+        unused=_unused(study, load, market, solution, objective),
+        classes=[asdict(each) for each in load.classes],
+        slices=[
+            {**asdict(part), "intensity_g_per_kwh": {site: values[t] for site, values in market.intensity.items()}}
+            for t, part in enumerate(market.slices)
+        ],
+        dispatch=dispatch,
+        assumptions=_assumptions(study, load),
+        warnings=[*load.warnings, *market.notes, *_doubts(market, solution)],
+        sources=sorted({f"profile {c.profile.key}: {c.profile.provenance.source}" for c in market.choices}),
+        wall_s=solution.wall_s,
+    )
+
+
+def _fleet(load: Load, market: Market, solution: Solution) -> tuple[list[Placement], list[dict[str, Any]]]:
+    slices, columns_, shares = market.slices, market.program.columns, solution.shares
+    used = [o for o, units in enumerate(solution.units) if units]
+    names = {o: f"{market.choices[o].host.name}-{market.choices[o].site.name}-{i + 1}" for i, o in enumerate(used)}
+    amount = {o: Amount() for o in used}
+    requests = dict.fromkeys(used, 0.0)
+    loads = {o: [0.0] * len(slices) for o in used}
+    dispatch = []
+    for k, column in enumerate(columns_):
+        if shares[k] <= 1e-9 or column.option not in amount:
+            continue
+        c, t = divmod(column.demand, len(slices))
+        amount[column.option] += market.priced[k].times(shares[k])
+        requests[column.option] += shares[k] * load.classes[c].share * slices[t].rate_per_s * slices[t].seconds
+        loads[column.option][t] += column.load * shares[k]
+        dispatch.append({"class": c, "slice": slices[t].name, "pool": names[column.option], "share": shares[k]})
+    rows = [
+        _placement(market, o, names[o], solution.units[o], amount[o], requests[o] / load.requests, loads[o])
+        for o in used
+    ]
+    return rows, dispatch
+
+
+def _placement(
+    market: Market, o: int, name: str, units: int, dynamic: Amount, share: float, loads: list[float]
+) -> Placement:
+    choice, slices = market.choices[o], market.slices
+    whole = dynamic + choice.unit.times(units)
+    seconds = sum(part.seconds for part in slices)
+    safe = market.safe_utilisation
+    mean = sum(x * part.seconds for x, part in zip(loads, slices, strict=True)) / seconds / units * safe
+    return Placement(
+        pool=name,
+        site=choice.site.name,
+        host=choice.host.name,
+        gpu=choice.gpu,
+        units=units,
+        owned=choice.owned,
+        tp=choice.tp,
+        max_batch=choice.max_batch,
+        instances=units * choice.instances,
+        gpus=units * choice.host.gpus,
+        tier=choice.profile.provenance.tier,
+        share=share,
+        utilisation=mean,
+        peak_utilisation=max(loads) / units * safe,
+        energy_j=whole.energy_j,
+        dynamic_j=dynamic.energy_j,
+        operational_g=whole.operational_g,
+        embodied_g=whole.embodied_g,
+        usd=whole.usd,
+    )
+
+
+def _unused(study: Study, load: Load, market: Market, solution: Solution, best: float) -> list[dict[str, Any]]:
+    """Each kind of unit that was not taken, with the total of a fleet made of it alone, or what that lacks."""
+    kinds: dict[tuple[str, str, bool], set[int]] = {}
+    for o, choice in enumerate(market.choices):
+        kinds.setdefault((choice.gpu, choice.host.name, choice.owned), set()).add(o)
+    rows = []
+    for (gpu, host, owned), own in kinds.items():
+        if any(solution.units[o] for o in own):
+            continue
+        alone = solve_program(restricted(market.program, own), time_limit_s=_WHY_LIMIT_S, gap_rel=1e-3)
+        full = [full_load_g_per_1k(load, market, market.choices[o], o) for o in own]
+        rows.append(
+            {
+                "gpu": gpu,
+                "host": host,
+                "owned": owned,
+                "alone_objective": alone.objective,
+                "carbon_g_per_1k_output_tokens_at_full_load": min((g for g in full if g is not None), default=None),
+                "why": _why(study, market, own, alone, best),
+            }
+        )
+    return rows
+
+
+def _why(study: Study, market: Market, own: set[int], alone: Solution, best: float) -> str:
+    unit = "g" if study.objective == "carbon" else "usd"
+    if alone.objective is not None:
+        more = f"{100 * (alone.objective / best - 1):+.1f} %" if best else "more"
+        proof = "" if alone.status == "optimal" else " (not proved optimal)"
+        return f"alone it comes to {alone.objective:.4g} {unit}{proof}, {more} of this plan's {best:.4g}"
+    if alone.status == "no_solution":
+        return f"no fleet of it alone was found in {_WHY_LIMIT_S:g} s"
+    broken = [s for o in own for s in market.choices[o].served if isinstance(s, str)]
+    if restricted(market.program, own).unserved() and broken:
+        return f"alone it cannot keep every limit: {broken[0]}"
+    return "its units, room or power do not carry the demand alone, and beside others it does not pay"
+
+
+def full_load_g_per_1k(load: Load, market: Market, choice: Choice, option: int) -> float | None:
+    """Grams per 1,000 output tokens of a unit kept at safe utilisation all horizon; None when a class does not fit."""
+    if any(isinstance(served, str) for served in choice.served):
+        return None
+    seconds = sum(part.seconds for part in market.slices)
+    grams = sum(
+        amount.carbon_g
+        for column, amount in zip(market.program.columns, market.priced, strict=True)
+        if column.option == option
+    )
+    for each, served in zip(load.classes, choice.served, strict=True):
+        if not isinstance(served, str):
+            busy = served.instance_s / (choice.instances * market.safe_utilisation)
+            grams += load.requests * each.share * busy * choice.unit.carbon_g / seconds
+    return grams / load.output_tokens * 1000.0
+
+
+def _assumptions(study: Study, load: Load) -> list[str]:
+    rules = study.accounting
+    return [
+        *load.assumptions,
+        f"horizon {study.horizon_years:g} years; grid: hours of the day of the year from {study.start:%Y-%m-%d}",
+        f"embodied: {rules.preset}, boundary {rules.boundary}, whole at purchase minus what remains at the horizon's "
+        f"end, linear over {_lives(rules)}; owned units are sunk and count none",
+        f"host power {'counted' if rules.host_power else 'left out'}; powered units idle at loaded power all horizon",
+        f"capacity: {100 * study.safe_utilisation:g} % of full-load instance time (safe_utilisation), peak included",
+        "TTFT is judged as prefill, half a decode step and an M/G/1 wait at safe utilisation; TPOT at the full batch",
+        f"precision {study.precision}; each pool has one tp and one max_num_seqs for the whole horizon",
+        *(f"{site.name}: PUE {site.pue:g}, {site.scope} intensity, no trend over the years" for site in study.sites),
+        *(
+            f"{site.name}: no electricity price, so cost leaves electricity out"
+            for site in study.sites
+            if study.objective == "cost" and site.price_usd_per_kwh is None
+        ),
+    ]
+
+
+def _lives(rules: Accounting) -> str:
+    return f"{rules.lifetime_years:g} years (GPUs) and {rules.host_lifetime_years:g} (hosts)"
+
+
+def _doubts(market: Market, solution: Solution) -> list[str]:
+    """What a reader must know about the profiles of the units that were taken."""
+    taken = [choice for choice, units in zip(market.choices, solution.units, strict=True) if units]
+    warnings = [
+        f"{choice.label}: its profile is {choice.profile.provenance.kind} (tier {choice.profile.provenance.tier})"
+        for choice in taken
+        if choice.profile.provenance.kind in ("predicted", "synthetic")
+    ]
+    for choice in taken:
+        if any(not isinstance(served, str) and served.extrapolated for served in choice.served):
+            warnings.append(f"{choice.label}: some requests lie outside the measured range of its profile")
+    if solution.status == "time_limit":
+        warnings.append("the time limit came before the proof: this is the best plan found, not the optimum")
+    return list(dict.fromkeys(warnings))
+
+
+def plan_scenario(plan: Plan, study: Study) -> Scenario:
+    """The plan as a scenario that `simulate` runs as it is: the study's trace (or its mix, generated) on the fleet."""
+    asked = study.demand
+    own = not replaced(study)
+    like = demand.source_trace(asked, study.seed) if asked.trace and not own else None
+
+    def located(text: str) -> str:
+        return str(Path(text).resolve()) if Path(text).exists() else text
+
+    return Scenario(
+        name=f"{study.name}-plan",
+        trace=located(asked.trace or "") if own else None,
+        generator=None if own else demand.replay_spec(study, like),
+        start=study.start,
+        align=study.align,
+        seed=study.seed,
+        sites=[Site.model_validate({**_site_fields(site), "grid": located(site.grid)}) for site in study.sites],
+        pools=[
+            Pool(
+                name=row.pool,
+                site=row.site,
+                gpu=row.gpu,
+                model=asked.model,
+                instances=row.instances,
+                tp=row.tp,
+                precision=study.precision,
+                engine=study.engine,
+                host=row.host,
+                sunk=row.owned,
+                max_num_seqs=row.max_batch,
+            )
+            for row in plan.fleet
+        ],
+        slo=study.slo,
+        accounting=study.accounting,
+        profiles=[located(folder) for folder in study.profiles],
+    )
+
+
+def replaced(study: Study) -> bool:
+    """Whether the replay generates its requests: no trace, or a trace at another rate or shape."""
+    asked = study.demand
+    return asked.trace is None or asked.rate_per_s is not None or asked.shape != "flat"
+
+
+def _site_fields(site: Site) -> dict[str, Any]:
+    return {name: getattr(site, name) for name in Site.model_fields}
+
+
+def write(plan: Plan, study: Study, folder: str | Path) -> Path:
+    """Write plan.json and scenario.yaml (what `simulate` replays) into `folder`.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    import yaml
+
+    target = Path(folder)
+    write_json(target / "plan.json", plan.document())
+    scenario = plan_scenario(plan, study).model_dump(mode="json", exclude_none=True)
+    write_text(target / "scenario.yaml", yaml.safe_dump(scenario, sort_keys=False, allow_unicode=True))
+    return target
+
+
+def headline(plan: Plan) -> str:
+    """The plan in one line: fleet, objective, bound, gap, status."""
+    fleet = ", ".join(
+        f"{row.units} x {row.host} at {row.site} (tp{row.tp}, batch {row.max_batch})" for row in plan.fleet
+    )
+    amount = f"{plan.objective / GRAMS_PER_KG:.4g} kg" if plan.objective_unit == "g" else f"{plan.objective:.4g} $"
+    gap = "no bound" if plan.gap is None else f"gap {100 * plan.gap:.2g} %"
+    return f"{fleet}: {amount}, {gap}, {plan.status}, {plan.energy_j / JOULES_PER_KWH:.4g} kWh"
