@@ -1,0 +1,254 @@
+"""measure(): one call from a model's name to a profile. The main path reads top to bottom."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import platform
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+from calibrate import points as grids
+from calibrate import protocol
+from calibrate.checkpoint import Checkpoint
+from calibrate.clock import VirtualClock
+from calibrate.errors import BenchError, DoesNotFit
+from calibrate.meter import Device, EstimateMeter, Meter
+from calibrate.names import gpu_name, slug
+from calibrate.points import Grid
+from calibrate.protocol import Bench, Timing
+from calibrate.runners import MemoryInfo, Shape, StepRunner
+from calibrate.runners.fake import FakeGpu, FakeRunner, Sensor
+from calibrate.schedule import Progress, run
+from calibrate.summary import columns
+from profiles.inputs import InputError, near_miss
+from profiles.profile import Band, Idle, Memory, Profile, Provenance, Systematic
+
+MEMORY_SHARE = 0.9  # of the device's memory, the share serving engines take by default
+RUNNERS = ("torch", "fake")
+_ESTIMATED = (
+    "power is an ESTIMATE from CPU time (2 W a core idle, 8 W a busy core), not a measurement; times are measured"
+)
+_KERNELS = "kernels without a serving engine: an engine adds host work per step and per sequence"
+
+
+def measure(
+    model: str | Shape,
+    *,
+    runner: str = "torch",
+    gpu_index: int = 0,
+    device: str = "cuda",
+    precision: str = "bf16",
+    quick: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+    checkpoint: Path | None = None,
+    date: str | None = None,
+    seed: int = 0,
+    fake_gpu: str | FakeGpu = "h100-sxm-80gb",
+    timing: Timing | None = None,
+    grid: Grid | None = None,
+) -> Profile:
+    """Measure time and power of prefill and decode steps of one model on one device.
+
+    Args:
+        model: a name of the catalogue, or a shape.
+        runner: "torch" runs the kernels; "fake" simulates physics and sensor in virtual time.
+        gpu_index: which GPU, by nvidia-smi's numbering.
+        device: "cuda" or "cpu" (torch runner); on a CPU the power is estimated and the profile says so.
+        precision: of weights and cache.
+        quick: one short repeat on a small grid.
+        progress: called before every window and at the end.
+        checkpoint: a file that keeps every finished window; an existing one of the same run is taken up again.
+        date: of the profile, today by default.
+        seed: of the order of points, the weights and the fake's noise.
+        fake_gpu: the GPU that the fake runner simulates: a name of the catalogue, or a FakeGpu with its own sensor.
+        timing: other durations than the full or quick protocol's.
+        grid: other points than the stated grids.
+
+    Raises:
+        NoGpu: device "cuda" and none is there (exit code 4).
+        InputError: an unknown model, runner, device or precision; a checkpoint of another run.
+        BenchError: the bench refuses (MIG, foreign processes) or cannot go on.
+        DoesNotFit: the model's weights leave no room.
+    """
+    shape = _shape(model)
+    timing = timing or (protocol.QUICK if quick else protocol.FULL)
+    grid = grid or (grids.CPU if device == "cpu" and runner == "torch" else grids.QUICK if quick else grids.FULL)
+    with ExitStack() as stack:
+        meter, bench_runner = _open(stack, shape, runner, gpu_index, device, precision, seed, fake_gpu)
+        about = meter.device()
+        for refusal in meter.refusals():
+            raise BenchError(f"{about.name}: {refusal}")
+        _predict_fit(shape, precision, about)
+        identity = {
+            "model": shape.name,
+            "runner": runner,
+            "device": about.uuid,
+            "gpu": about.name,
+            "precision": precision,
+            "seed": seed,
+            "power_limit_w": about.power_limit_w,
+            "timing": asdict(timing),
+        }
+        record = Checkpoint(checkpoint, identity)
+        bench = Bench(meter, bench_runner.clock, timing)
+        if "no_context" not in record.idle and not meter.has_context():
+            record.add_idle("no_context", bench.idle())
+        bench_runner.load()
+        memory = bench_runner.memory()
+        capacity = _kv_capacity(shape, precision, memory)
+        points, notes = grids.plan(grid, capacity, getattr(shape, "max_context", None))
+        for note in notes:
+            record.add_note(note)
+        if "loaded" not in record.idle:
+            record.add_idle("loaded", bench.idle())
+        run(bench, bench_runner, points, record, seed, progress)
+        prefill, decode = columns(points, record.windows)
+        idle = record.idle
+        return Profile(
+            gpu=_gpu(meter, about),
+            model=shape.name,
+            precision=precision,
+            engine=bench_runner.engine,
+            power_limit_w=about.power_limit_w,
+            layer="kernels",
+            provenance=_provenance(meter, about, bench_runner, record, date),
+            band=Band(time=1.08, power=2.0 if meter.kind == "estimate" else 1.1),
+            memory=Memory(
+                weights_bytes=memory.weights_bytes,
+                kv_bytes_per_token=shape.kv_bytes_per_token(precision),
+                kv_capacity_tokens=capacity,
+            ),
+            idle=Idle(
+                no_context_w=idle["no_context"].power_w if "no_context" in idle else None,
+                loaded_w=idle["loaded"].power_w,
+            ),
+            prefill=prefill,
+            decode=decode,
+            systematic=Systematic(power_rel=meter.gain_rel),
+        )
+
+
+def _shape(model: str | Shape) -> Shape:
+    if not isinstance(model, str):
+        return model
+    from profiles.catalog import llm
+
+    return llm(model)
+
+
+def _open(
+    stack: ExitStack,
+    shape: Shape,
+    runner: str,
+    gpu_index: int,
+    device: str,
+    precision: str,
+    seed: int,
+    fake_gpu: str | FakeGpu,
+) -> tuple[Meter, StepRunner]:
+    """The meter first: its bare idle must be read before torch makes a context. Both are closed with `stack`."""
+    meter: Meter
+    opened: StepRunner
+    if runner == "fake":
+        meter = _fake(fake_gpu, seed) if isinstance(fake_gpu, str) else fake_gpu
+        opened = FakeRunner(shape, meter, precision)
+    elif runner == "torch":
+        from calibrate.clock import RealClock
+        from calibrate.nvml import NvmlMeter
+        from calibrate.runners.torch_llama import TorchRunner
+
+        if device not in ("cuda", "cpu"):
+            raise InputError(f"device {device} is unknown", mend=near_miss(device, ("cuda", "cpu")))
+        meter = EstimateMeter(RealClock()) if device == "cpu" else NvmlMeter(gpu_index)
+        stack.callback(meter.close)
+        opened = TorchRunner(shape, device, precision, None if device == "cpu" else meter.device().uuid, seed)
+    else:
+        raise InputError(f"runner {runner} is unknown", mend=near_miss(runner, RUNNERS))
+    stack.callback(opened.close)
+    return meter, opened
+
+
+def _fake(name: str, seed: int) -> FakeGpu:
+    from profiles.catalog import gpu
+
+    return FakeGpu(VirtualClock(), gpu(name), Sensor(), seed)
+
+
+def _predict_fit(shape: Shape, precision: str, about: Device) -> None:
+    """Refuse what cannot fit before anything is allocated."""
+    needed = shape.weights_bytes(precision)
+    if about.memory_bytes and needed > MEMORY_SHARE * about.memory_bytes:
+        raise DoesNotFit(
+            f"{shape.name} in {precision} needs {needed / 1e9:.1f} GB for its weights, {about.name} has "
+            f"{about.memory_bytes / 1e9:.1f} GB; take a smaller model or a larger GPU"
+        )
+
+
+def _kv_capacity(shape: Shape, precision: str, memory: MemoryInfo) -> int:
+    """KV tokens beside weights and workspace in the share of memory that serving engines take."""
+    room = MEMORY_SHARE * memory.total_bytes - memory.weights_bytes - memory.workspace_bytes
+    capacity = int(room / shape.kv_bytes_per_token(precision))
+    if capacity < 1:
+        raise DoesNotFit(f"{shape.name} leaves no memory for KV; take a smaller model or a larger GPU")
+    return capacity
+
+
+def _gpu(meter: Meter, about: Device) -> str:
+    if meter.kind == "estimate":
+        return f"cpu-{slug(about.name)}"
+    return about.name if meter.kind == "fake" else gpu_name(about.name)
+
+
+def _provenance(meter: Meter, about: Device, runner: StepRunner, record: Checkpoint, date: str | None) -> Provenance:
+    """Where the figures come from; an estimate and a simulation are never called measured."""
+    notes = [f"device: {about.name}, {about.uuid}", *(f"{name}: {value}" for name, value in about.facts.items())]
+    notes += [_KERNELS, *_observed(record), *record.notes]
+    versions = {"carbonfleet": _version(), "python": platform.python_version(), **runner.versions}
+    if about.driver:
+        versions["driver"] = about.driver
+    date = date or datetime.date.today().isoformat()
+    what = {
+        "nvml": ("measured", "T0", "carbonfleet calibrate, torch runner, NVML"),
+        "fake": ("synthetic", "T3", "carbonfleet calibrate, fake runner: simulated physics and sensor"),
+        "estimate": (
+            "predicted",
+            "T3",
+            "carbonfleet calibrate, torch runner on a CPU: times measured, power estimated",
+        ),
+    }[meter.kind]
+    if meter.kind == "estimate":
+        notes.insert(0, _ESTIMATED)
+    return Provenance.model_validate(
+        {
+            "kind": what[0],
+            "tier": what[1],
+            "source": what[2],
+            "licence": "own measurement" if meter.kind == "nvml" else "own computation",
+            "date": date,
+            "versions": versions,
+            "notes": notes,
+        }
+    )
+
+
+def _observed(record: Checkpoint) -> list[str]:
+    """Clocks and temperatures over all windows, in one line each."""
+    windows = [window for row in record.windows.values() for window in row]
+    found = []
+    for name, unit, values in (
+        ("SM clock", "MHz", [w.sm_clock_mhz for w in windows if w.sm_clock_mhz is not None]),
+        ("temperature", "C", [w.temperature_c for w in windows if w.temperature_c is not None]),
+    ):
+        if values:
+            found.append(f"{name} seen: {min(values):.0f} to {max(values):.0f} {unit}")
+    return found
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("carbonfleet")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,128 @@
+"""Runners: what does the work that is metered, behind one StepRunner protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from calibrate.clock import Clock
+
+
+class Shape(Protocol):
+    """What a runner must know of a model; the catalogue's Llm is one."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+
+    @property
+    def layers(self) -> int:
+        """Decoder layers."""
+
+    @property
+    def hidden(self) -> int:
+        """Width of the residual stream."""
+
+    @property
+    def intermediate(self) -> int:
+        """Width inside the MLP."""
+
+    @property
+    def heads(self) -> int:
+        """Query heads."""
+
+    @property
+    def kv_heads(self) -> int:
+        """Key and value heads."""
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one head."""
+
+    @property
+    def vocab(self) -> int:
+        """Vocabulary size."""
+
+    @property
+    def params(self) -> float:
+        """Parameters in all."""
+
+    def weights_bytes(self, precision: str) -> float:
+        """Bytes of the weights."""
+
+    def kv_bytes_per_token(self, precision: str) -> float:
+        """Bytes of keys and values of one token over all layers."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryInfo:
+    """Bytes on the device: all of it, the loaded weights, and what else a run needs beside weights and KV."""
+
+    total_bytes: float
+    weights_bytes: float
+    workspace_bytes: float
+
+
+class Ticket(Protocol):
+    """A chunk of identical steps handed to the device."""
+
+    @property
+    def steps(self) -> int:
+        """How many."""
+
+    def done(self) -> bool:
+        """Whether the device has finished the chunk."""
+
+    def elapsed_s(self) -> float:
+        """Device seconds from the chunk's first step to its last; only asked once done."""
+
+
+class Work(Protocol):
+    """One prepared point: its graph and its cache are ready, steps can be queued back to back."""
+
+    def enqueue(self, steps: int) -> Ticket:
+        """Queue `steps` identical steps without waiting for them (a CPU does them at once)."""
+
+    def release(self) -> None:
+        """Free what the point held."""
+
+
+class StepRunner(Protocol):
+    """Runs prefill and decode steps of one model on one device."""
+
+    @property
+    def engine(self) -> str:
+        """What the profile calls it."""
+
+    @property
+    def clock(self) -> Clock:
+        """The clock its work and the meter share."""
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of the libraries behind it, for the profile."""
+
+    def load(self) -> None:
+        """Put the weights on the device. Raises DoesNotFit."""
+
+    def prefill(self, new: int, past: int, sequences: int) -> Work:
+        """`sequences` prompts of `new` tokens each behind `past` cached tokens each. Raises DoesNotFit."""
+
+    def decode(self, batch: int, context: int) -> Work:
+        """One token for each of `batch` sequences of `context` tokens, the new one included. Raises DoesNotFit."""
+
+    def memory(self) -> MemoryInfo:
+        """Bytes on the device after load()."""
+
+    def close(self) -> None:
+        """Free the device."""
+
+
+def workspace_bytes(shape: Shape, tokens: int, sequences: int, element_bytes: int) -> float:
+    """Bytes of activations beside weights and KV: a stated upper estimate used before anything is allocated.
+
+    Per token: the residual twice, q, k, v and attention output in one layer and the MLP's three widths, twice over
+    for temporaries; per sequence: one row of logits in the working precision and in fp32.
+    """
+    width = 2 * shape.hidden + 2 * (shape.heads + shape.kv_heads) * shape.head_dim + 3 * shape.intermediate
+    return 2.0 * tokens * width * element_bytes + sequences * shape.vocab * (element_bytes + 4.0)

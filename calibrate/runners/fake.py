@@ -1,0 +1,248 @@
+"""The fake runner: synthetic physics and a simulated NVML sensor on a virtual clock, a truth to be tested against.
+
+Physics: time is the larger of arithmetic at 75 % of peak and traffic at 90 % of bandwidth, plus 45 us a layer for
+prefill and 5 us for decode; power is TDP x min(0.96, 0.35 + 2.2 (share of peak)^0.89 + 100 pJ a byte / TDP). Sensor
+(arXiv 2312.02741 for A100 and H100): a 25 ms look every 100 ms, reported as counter steps of 100 ms, times a gain.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from calibrate.clock import VirtualClock
+from calibrate.errors import DoesNotFit
+from calibrate.meter import POWER_CAP, Device, State
+from calibrate.runners import MemoryInfo, Shape, workspace_bytes
+
+_CAP = 0.96
+
+
+class Silicon(Protocol):
+    """What the physics needs of a GPU; the catalogue's Gpu is one."""
+
+    @property
+    def name(self) -> str:
+        """The catalogue name."""
+
+    @property
+    def memory_bytes(self) -> float:
+        """Device memory."""
+
+    @property
+    def bandwidth_bytes_per_s(self) -> float:
+        """Peak memory bandwidth."""
+
+    @property
+    def tdp_w(self) -> float | None:
+        """Board power."""
+
+    @property
+    def idle_w(self) -> float | None:
+        """Idle power where published."""
+
+    @property
+    def flops_bf16(self) -> float | None:
+        """Dense bf16 arithmetic a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sensor:
+    """The simulated sensor and the noise of the simulated device."""
+
+    update_s: float = 0.1
+    look_s: float = 0.025  # 25 % duty
+    average_s: float = 1.0  # what naive polling of GetPowerUsage sees
+    gain: float = 1.0
+    noise_rel: float = 0.01  # of each reading, 1 sigma
+    chunk_time_rel: float = 0.002  # scatter of step time from chunk to chunk
+    run_time_rel: float = 0.002  # and from one window to the next
+    run_power_rel: float = 0.003
+    slowdown_at_s: float | None = None  # from then on the thermal slowdown is reported
+
+
+class FakeGpu:
+    """A device with a queue, a power timeline and a sensor; it is the meter as well (see Meter)."""
+
+    kind: Literal["nvml", "estimate", "fake"] = "fake"
+    gain_rel = 0.05
+
+    def __init__(self, clock: VirtualClock, gpu: Silicon, sensor: Sensor, seed: int) -> None:
+        self.clock, self.gpu, self.sensor = clock, gpu, sensor
+        self.random = random.Random(seed)
+        self.tdp_w = gpu.tdp_w or 400.0
+        self.bare_w = gpu.idle_w or 0.1 * self.tdp_w
+        self.idle_w = self.bare_w  # rises once something is loaded
+        self.busy_until = 0.0
+        self._line: deque[tuple[float, float]] = deque([(0.0, self.idle_w)])  # (from, watts)
+        self._ticks, self._counter_j = 0, 1000.0
+        self._readings: deque[float] = deque([self.idle_w], maxlen=round(sensor.average_s / sensor.update_s))
+
+    def occupy(self, seconds: float, watts: float) -> tuple[float, float]:
+        """Queue work of this length and power; returns when it begins and ends."""
+        self._catch_up()
+        now = self.clock.now()
+        begin = max(now, self.busy_until)
+        if now >= self.busy_until:
+            self._line.append((self.busy_until, self.idle_w))
+        self._line.append((begin, watts))
+        self.busy_until = begin + seconds
+        return begin, self.busy_until
+
+    def load(self) -> None:
+        """From now on idle is idle with a context."""
+        self._catch_up()
+        self.idle_w = 1.25 * self.bare_w
+        self.busy_until = max(self.clock.now(), self.busy_until)
+
+    def device(self) -> Device:
+        """A device that cannot be mistaken for a real one."""
+        return Device(self.gpu.name, "fake", self.gpu.memory_bytes, self.tdp_w, None, {"sensor": "simulated"})
+
+    def refusals(self) -> list[str]:
+        """Nothing: nobody else is here."""
+        return []
+
+    def has_context(self) -> bool:
+        """The bare idle can always be measured."""
+        return False
+
+    def energy_j(self) -> float:
+        """The counter in joules: it moves every update period."""
+        self._catch_up()
+        return self._counter_j
+
+    def power_w(self) -> float:
+        """The latest 25 ms look."""
+        self._catch_up()
+        return self._readings[-1]
+
+    def averaged_w(self) -> float:
+        """The 1 s average that naive polling sees."""
+        self._catch_up()
+        return sum(self._readings) / len(self._readings)
+
+    def state(self) -> State:
+        """60 C, full clock, power-capped when the physics says so."""
+        self._catch_up()
+        hot = self.sensor.slowdown_at_s is not None and self.clock.now() >= self.sensor.slowdown_at_s
+        capped = self._readings[-1] > 0.93 * _CAP * self.tdp_w * self.sensor.gain
+        reasons = ({"hw_thermal"} if hot else set()) | ({POWER_CAP} if capped else set())
+        return State(60.0, 1980.0, frozenset(reasons))
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _catch_up(self) -> None:
+        """Let every tick up to now happen."""
+        while (tick := (self._ticks + 1) * self.sensor.update_s) <= self.clock.now():
+            self._ticks += 1
+            noise = 1.0 + self.random.gauss(0.0, self.sensor.noise_rel)
+            reading = self._mean_w(tick - self.sensor.look_s, tick) * self.sensor.gain * noise
+            self._readings.append(reading)
+            self._counter_j += reading * self.sensor.update_s
+
+    def _mean_w(self, begin: float, end: float) -> float:
+        """True mean power over [begin, end), reading the timeline; what is older is forgotten."""
+        line = self._line
+        while len(line) > 1 and line[1][0] <= begin:
+            line.popleft()
+        joules, watts, at = 0.0, line[0][1], begin
+        for start, level in list(line)[1:]:
+            if start >= end:
+                break
+            if start > at:
+                joules, at = joules + watts * (start - at), start
+            watts = level
+        if end > self.busy_until:  # the queue ran dry inside the look
+            dry = max(at, self.busy_until)
+            joules, at, watts = joules + watts * (dry - at), dry, self.idle_w
+        return (joules + watts * (end - at)) / (end - begin)
+
+
+@dataclass(frozen=True, slots=True)
+class FakeTicket:
+    """A chunk on the virtual device."""
+
+    steps: int
+    begin: float
+    end: float
+    clock: VirtualClock
+
+    def done(self) -> bool:
+        """Whether the virtual clock has passed the chunk's end."""
+        return self.clock.now() >= self.end
+
+    def elapsed_s(self) -> float:
+        """Virtual device seconds."""
+        return self.end - self.begin
+
+
+class FakeWork:
+    """A point with its true step time and power, and this run's own small offset from it."""
+
+    def __init__(self, device: FakeGpu, step_s: float, power_w: float) -> None:
+        self._device = device
+        shake = device.random.gauss
+        self._step_s = step_s * (1.0 + shake(0.0, device.sensor.run_time_rel))
+        self._power_w = power_w * (1.0 + shake(0.0, device.sensor.run_power_rel))
+
+    def enqueue(self, steps: int) -> FakeTicket:
+        """Queue `steps` steps."""
+        scatter = 1.0 + self._device.random.gauss(0.0, self._device.sensor.chunk_time_rel)
+        begin, end = self._device.occupy(steps * self._step_s * scatter, self._power_w)
+        return FakeTicket(steps, begin, end, self._device.clock)
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+
+class FakeRunner:
+    """A StepRunner that computes instead of running; `truth` is what a perfect measurement would find."""
+
+    engine = "synthetic"
+
+    def __init__(self, shape: Shape, device: FakeGpu, precision: str = "bf16") -> None:
+        self._shape, self.device, self.clock = shape, device, device.clock
+        self._weights_bytes = shape.weights_bytes(precision)
+        self._kv_bytes = shape.kv_bytes_per_token(precision)
+        self.versions: dict[str, str] = {}
+        self._flops = device.gpu.flops_bf16 or 1e14
+
+    def load(self) -> None:
+        """The weights must fit."""
+        if self._weights_bytes > 0.9 * self.device.gpu.memory_bytes:
+            raise DoesNotFit(f"{self._shape.name} does not fit {self.device.gpu.name}; take a larger GPU")
+        self.device.load()
+
+    def prefill(self, new: int, past: int, sequences: int) -> FakeWork:
+        """A prefill step."""
+        return FakeWork(self.device, *self.truth("prefill", new, past, sequences))
+
+    def decode(self, batch: int, context: int) -> FakeWork:
+        """A decode step."""
+        return FakeWork(self.device, *self.truth("decode", 1, context, batch))
+
+    def truth(self, phase: str, new: int, context: int, sequences: int) -> tuple[float, float]:
+        """True (time_s, power_w) of a step; `context` is the past of a prefill, the tokens held of a decode."""
+        shape, gpu = self._shape, self.device.gpu
+        tokens, width = new * sequences, shape.heads * shape.head_dim
+        seen = context if phase == "decode" else context + new / 2
+        arithmetic = 2.0 * shape.params * tokens + 4.0 * shape.layers * width * tokens * seen
+        held = sequences * (context if phase == "decode" else context + new)
+        traffic = self._weights_bytes + held * self._kv_bytes
+        overhead_s = shape.layers * (5e-6 if phase == "decode" else 45e-6)
+        time_s = overhead_s + max(arithmetic / (0.75 * self._flops), traffic / (0.9 * gpu.bandwidth_bytes_per_s))
+        share = arithmetic / time_s / self._flops
+        tdp = self.device.tdp_w
+        return time_s, tdp * min(_CAP, 0.35 + 2.2 * share**0.89 + 1e-10 * traffic / time_s / tdp)
+
+    def memory(self) -> MemoryInfo:
+        """Bytes by the catalogue's figures."""
+        workspace = 1e9 + workspace_bytes(self._shape, 8192, 256, 2)
+        return MemoryInfo(self.device.gpu.memory_bytes, self._weights_bytes, workspace)
+
+    def close(self) -> None:
+        """Nothing to free."""
