@@ -14,15 +14,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from profiles.inputs import InputError
-from profiles.profile import DecodePoints, Memory, PrefillPoints
+from profiles.profile import DecodePoints, EngineTerm, Memory, PrefillPoints
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 CONTEXTS = (128, 1024, 4096, 16384)
 CHUNKS = (16, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 PAST_CHUNKS = ((512, 4096), (2048, 8192))
+POWER_CONTEXT = 1024  # StepModel knows power by batch alone: watts of all contexts are those at this one
 
 _SOFT = 8.0  # exponent of the power cap: 3 % below the cap at the corner
 _MEMORY_SHARE = 0.9  # of a GPU's memory, vLLM's gpu_memory_utilization default
@@ -143,8 +144,13 @@ class Roofline:
         attention = self._kv_read_bytes(kv_tokens) / self._kv_rate
         attention *= self.mixed_attention if new else 1.0
         attention += 4.0 * s.layers * s.heads * s.head_dim * pairs / (peak * e.attention)
-        host = e.host_s + e.layer_s * s.layers + e.sequence_s * batch + (e.prompt_s if new else 0.0)
-        return host + linear + head + attention + self._communication_s(new + batch)
+        prompt = e.prompt_s if new else 0.0
+        return self.host_s(batch) + prompt + linear + head + attention + self._communication_s(new + batch)
+
+    def host_s(self, sequences: float) -> float:
+        """Seconds of host work in a step of `sequences` decodes: what the profile's engine term holds."""
+        e = self.efficiency
+        return e.host_s + e.layer_s * self.shape.layers + e.sequence_s * sequences
 
     def step_power_w(self, time_s: float, new: float = 0, pairs: float = 0.0, batch: float = 0, kv: float = 0) -> float:
         """Watts over all `tp` GPUs while such a step repeats, each taking `time_s`."""
@@ -209,28 +215,34 @@ class Roofline:
         return 2.0 * s.layers * (e.allreduce_s + wire)
 
 
+def engine_term(model: Roofline) -> EngineTerm:
+    """The fitted host work. It stands apart so that mixed steps are charged for every sequence in them too."""
+    return EngineTerm(step_s=_digits(model.host_s(0)), sequence_s=_digits(model.efficiency.sequence_s))
+
+
 def decode_points(
     model: Roofline, batches: Sequence[int] = BATCHES, contexts: Sequence[int] = CONTEXTS
 ) -> DecodePoints:
-    """The decode grid of a shipped profile."""
-    grid = [(b, c, *model.decode(b, c)) for b in batches for c in contexts]
+    """The decode grid of a shipped profile: times less the engine term, watts of the whole step at POWER_CONTEXT."""
+    watts = {b: model.decode(b, POWER_CONTEXT)[1] for b in batches}
+    grid = [(b, c, model.decode(b, c)[0], watts[b]) for b in batches for c in contexts]
     return DecodePoints(
         batch=[b for b, _, _, _ in grid],
         kv_tokens=[b * c for b, c, _, _ in grid],
-        time_s=[_digits(t) for _, _, t, _ in grid],
+        time_s=[_digits(t - model.host_s(b)) for b, _, t, _ in grid],
         power_w=[_digits(w) for _, _, _, w in grid],
     )
 
 
 def prefill_points(model: Roofline, chunks: Sequence[int] = CHUNKS) -> PrefillPoints:
-    """The prefill points of a shipped profile: chunks with no past, and two with a past."""
+    """Prefill of a shipped profile: chunks with no past and two with one, less the engine term."""
     asked = [(n, 0) for n in chunks] + list(PAST_CHUNKS)
     done = [model.prefill(n, past) for n, past in asked]
     return PrefillPoints(
         new_tokens=[n for n, _ in asked],
         past_tokens=[past for _, past in asked],
         sequences=[1] * len(asked),
-        time_s=[_digits(t) for t, _ in done],
+        time_s=[_digits(t - model.host_s(0)) for t, _ in done],
         power_w=[_digits(w) for _, w in done],
     )
 
@@ -249,11 +261,6 @@ def memory(weights_bytes: float, kv_bytes_per_token: float, gpu_memory_bytes: fl
             mend="use more GPUs (tp) or a smaller precision",
         )
     return Memory(weights_bytes=weights_bytes, kv_bytes_per_token=kv_bytes_per_token, kv_capacity_tokens=tokens)
-
-
-def figures(efficiency: Efficiency) -> dict[str, Any]:
-    """The efficiencies by name, rounded for notes and tables."""
-    return {name: _digits(getattr(efficiency, name)) for name in Efficiency.__slots__}
 
 
 def _soft_max(compute: float, move: float) -> float:
