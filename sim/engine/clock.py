@@ -34,4 +34,5 @@ class Clock(Environment):
 
     def at(self, time_s: float, priority: int, event: Event) -> None:
         """Queue `event` at `time_s`, which must not lie before now."""
-        heappush(self._queue, (time_s, priority, next(self._eid), event))  # type: ignore[arg-type]
+        self._queue: list[Any]
+        heappush(self._queue, (time_s, priority, next(self._eid), event))

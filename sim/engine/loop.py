@@ -20,7 +20,7 @@ from sim.trace import Trace
 if TYPE_CHECKING:
     from sim.fleet import LivePool
 
-_KV = {"paged": PagedKv, "whole-request": WholeRequestKv}
+_KV: dict[str, type[PagedKv] | type[WholeRequestKv]] = {"paged": PagedKv, "whole-request": WholeRequestKv}
 _PROGRESS_EVERY = 20_000  # arrivals between two reports
 
 
@@ -62,7 +62,8 @@ def play(
     ]
     longest = {number: pool.spec.max_model_len or 1 << 60 for pool in pools for number in pool.numbers}
     arrival_s, prompts, outputs = requests.arrival_s, requests.prompt, requests.output
-    size, callbacks = requests.size, []
+    size = requests.size
+    callbacks: list[Callable[[Any], None]] = []
 
     def arrive(alarm: Alarm) -> None:
         index = alarm.generation
