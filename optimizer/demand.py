@@ -22,7 +22,8 @@ from sim.trace.shape import HOURLY_FACTORS, buckets, window_requests
 
 HOURS = 24
 _DAY_S = 86400.0
-_REPLAY_REQUESTS = 200_000.0  # a replay is a day, or less where a day holds more requests than this
+_FLAT_REQUESTS = 20_000.0  # a flat rate is replayed for as many whole hours as bring this many requests
+_DAY_REQUESTS = 1_000_000.0  # a shaped day is replayed whole up to this many requests, beyond it its busiest hours
 _LEVELS = [i / 50 for i in range(51)]
 
 
@@ -149,12 +150,15 @@ def minute_burst(trace: Trace, quantile: float) -> float:
 def replay_spec(study: Study, like: Trace | None) -> GeneratorSpec:
     """A generator of the study's demand: its rate and shape, Poisson arrivals, prompt and output lengths by quantile.
 
-    It covers a day, or the busiest hours where a day holds more than 200,000 requests.
+    A flat rate is generated for whole hours until there are 20,000 requests; a shaped one for a day, or for its
+    busiest hours where a day would hold more than a million requests.
     """
     demand = study.demand
     rate, shape = rate_of(demand, like), shape_of(demand)
-    duration_s = max(3600.0, min(_DAY_S, 3600.0 * math.floor(_REPLAY_REQUESTS / rate / 3600.0)))
-    whole_day, flat = duration_s >= _DAY_S, max(shape) == 1.0
+    flat = max(shape) == 1.0
+    hours = math.ceil(_FLAT_REQUESTS / rate / 3600.0) if flat else math.floor(_DAY_REQUESTS / rate / 3600.0)
+    duration_s = 3600.0 * min(max(hours, 1), HOURS)
+    whole_day = duration_s >= _DAY_S
     crest = (shape.index(max(shape)) - int(duration_s // 7200.0)) % HOURS
     own = demand.generator
     return GeneratorSpec(

@@ -7,19 +7,21 @@ dispatch, not taken from the solver.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from optimizer import columns, demand
-from optimizer.columns import Amount, Choice, Market
+from optimizer.choices import Amount, Choice, Kind, operating_point
+from optimizer.columns import Market
 from optimizer.demand import Load
 from optimizer.program import Solution, restricted, shortfall, solve_program
 from optimizer.study import Infeasible, Study
 from profiles.inputs import CarbonfleetError
-from profiles.outputs import write_json, write_text
-from profiles.units import GRAMS_PER_KG, JOULES_PER_KWH, SECONDS_PER_YEAR
-from sim.scenario import Accounting, Pool, Scenario, Site
+from profiles.units import SECONDS_PER_YEAR
+from sim.scenario import Accounting
 
+_ROUNDS = 6  # of pricing joules at the utilisation the round before found
+_SETTLED = 0.05  # relative change of utilisation below which the pricing has settled
 _WHY_LIMIT_S = 5.0  # seconds the solver may spend on telling why one unused type lost
 
 
@@ -117,13 +119,45 @@ def solve(study: Study) -> Plan:
         NoPlan: none found within the time limit.
     """
     load = demand.build(study)
-    market = columns.build(study, load)
-    solution = solve_program(market.program, time_limit_s=study.time_limit_s, gap_rel=study.gap)
+    began, rounds = perf_counter(), 1
+    market, solution = _solved(study, load, {}, study.time_limit_s)
+    seen = utilisations(market, solution)
+    while rounds < _ROUNDS and solution.status == "optimal":
+        left = study.time_limit_s - (perf_counter() - began)
+        if left <= 0.0:
+            break
+        market, solution = _solved(study, load, seen, left)
+        rounds += 1
+        found = utilisations(market, solution)
+        settled = all(abs(used - seen.get(kind, -1.0)) <= _SETTLED * used for kind, used in found.items())
+        seen = {**seen, **found}
+        if settled:
+            break
+    return _plan(study, load, market, solution, rounds)
+
+
+def _solved(study: Study, load: Load, seen: dict[Kind, float], time_limit_s: float) -> tuple[Market, Solution]:
+    market = columns.build(study, load, seen)
+    solution = solve_program(market.program, time_limit_s=time_limit_s, gap_rel=study.gap)
     if solution.status == "infeasible":
         raise Infeasible(missing(market))
     if solution.objective is None:
         raise NoPlan(f"no plan found in {study.time_limit_s:g} s; raise time_limit_s or offer fewer configurations")
-    return _plan(study, load, market, solution)
+    return market, solution
+
+
+def utilisations(market: Market, solution: Solution) -> dict[Kind, float]:
+    """Mean full-load utilisation over the horizon of each kind of unit taken."""
+    seconds = sum(part.seconds for part in market.slices)
+    load: dict[Kind, float] = {}
+    units: dict[Kind, int] = {}
+    for choice, count in zip(market.choices, solution.units, strict=True):
+        units[choice.kind] = units.get(choice.kind, 0) + count
+    for column, share in zip(market.program.columns, solution.shares, strict=True):
+        kind = market.choices[column.option].kind
+        weight = market.slices[column.demand % len(market.slices)].seconds / seconds
+        load[kind] = load.get(kind, 0.0) + column.load * share * weight * market.safe_utilisation
+    return {kind: load[kind] / count for kind, count in units.items() if count and load.get(kind)}
 
 
 def missing(market: Market) -> str:
@@ -139,7 +173,7 @@ def missing(market: Market) -> str:
     return f"infeasible: missing {' and '.join(lacks)}; raise these limits, lower the demand or loosen slo"
 
 
-def _plan(study: Study, load: Load, market: Market, solution: Solution) -> Plan:
+def _plan(study: Study, load: Load, market: Market, solution: Solution, rounds: int) -> Plan:
     placements, dispatch = _fleet(load, market, solution)
     total = Amount(
         sum(row.operational_g for row in placements),
@@ -171,7 +205,7 @@ def _plan(study: Study, load: Load, market: Market, solution: Solution) -> Plan:
             for t, part in enumerate(market.slices)
         ],
         dispatch=dispatch,
-        assumptions=_assumptions(study, load),
+        assumptions=[*_assumptions(study, load), _pricing(study, load, rounds)],
         warnings=[*load.warnings, *market.notes, *_doubts(market, solution)],
         sources=sorted({f"profile {c.profile.key}: {c.profile.provenance.source}" for c in market.choices}),
         wall_s=solution.wall_s,
@@ -296,7 +330,8 @@ def _assumptions(study: Study, load: Load) -> list[str]:
         f"end, linear over {_lives(rules)}; owned units are sunk and count none",
         f"host power {'counted' if rules.host_power else 'left out'}; powered units idle at loaded power all horizon",
         f"capacity: {100 * study.safe_utilisation:g} % of full-load instance time (safe_utilisation), peak included",
-        "TTFT is judged as prefill, half a decode step and an M/G/1 wait at safe utilisation; TPOT at the full batch",
+        "TTFT is judged as prefill, half a decode step and an M/G/1 wait at safe utilisation; TPOT at the full batch; "
+        "each class alone or in the demand's mix, whichever is milder",
         f"precision {study.precision}; each pool has one tp and one max_num_seqs for the whole horizon",
         *(f"{site.name}: PUE {site.pue:g}, {site.scope} intensity, no trend over the years" for site in study.sites),
         *(
@@ -305,6 +340,14 @@ def _assumptions(study: Study, load: Load) -> list[str]:
             if study.objective == "cost" and site.price_usd_per_kwh is None
         ),
     ]
+
+
+def _pricing(study: Study, load: Load, rounds: int) -> str:
+    return (
+        f"joules of a request: at the batch that carries the utilisation an earlier of {rounds} rounds found for that "
+        f"unit; {100 * operating_point(study, load):.0f} % of full load for units no round took (a fleet sized "
+        "for the peak, at the mean rate); the bound is the last round's"
+    )
 
 
 def _lives(rules: Accounting) -> str:
@@ -325,77 +368,3 @@ def _doubts(market: Market, solution: Solution) -> list[str]:
     if solution.status == "time_limit":
         warnings.append("the time limit came before the proof: this is the best plan found, not the optimum")
     return list(dict.fromkeys(warnings))
-
-
-def plan_scenario(plan: Plan, study: Study) -> Scenario:
-    """The plan as a scenario that `simulate` runs as it is: the study's trace (or its mix, generated) on the fleet."""
-    asked = study.demand
-    own = not replaced(study)
-    like = demand.source_trace(asked, study.seed) if asked.trace and not own else None
-
-    def located(text: str) -> str:
-        return str(Path(text).resolve()) if Path(text).exists() else text
-
-    return Scenario(
-        name=f"{study.name}-plan",
-        trace=located(asked.trace or "") if own else None,
-        generator=None if own else demand.replay_spec(study, like),
-        start=study.start,
-        align=study.align,
-        seed=study.seed,
-        sites=[Site.model_validate({**_site_fields(site), "grid": located(site.grid)}) for site in study.sites],
-        pools=[
-            Pool(
-                name=row.pool,
-                site=row.site,
-                gpu=row.gpu,
-                model=asked.model,
-                instances=row.instances,
-                tp=row.tp,
-                precision=study.precision,
-                engine=study.engine,
-                host=row.host,
-                sunk=row.owned,
-                max_num_seqs=row.max_batch,
-            )
-            for row in plan.fleet
-        ],
-        slo=study.slo,
-        accounting=study.accounting,
-        profiles=[located(folder) for folder in study.profiles],
-    )
-
-
-def replaced(study: Study) -> bool:
-    """Whether the replay generates its requests: no trace, or a trace at another rate or shape."""
-    asked = study.demand
-    return asked.trace is None or asked.rate_per_s is not None or asked.shape != "flat"
-
-
-def _site_fields(site: Site) -> dict[str, Any]:
-    return {name: getattr(site, name) for name in Site.model_fields}
-
-
-def write(plan: Plan, study: Study, folder: str | Path) -> Path:
-    """Write plan.json and scenario.yaml (what `simulate` replays) into `folder`.
-
-    Raises:
-        OutputError: the folder cannot be written.
-    """
-    import yaml
-
-    target = Path(folder)
-    write_json(target / "plan.json", plan.document())
-    scenario = plan_scenario(plan, study).model_dump(mode="json", exclude_none=True)
-    write_text(target / "scenario.yaml", yaml.safe_dump(scenario, sort_keys=False, allow_unicode=True))
-    return target
-
-
-def headline(plan: Plan) -> str:
-    """The plan in one line: fleet, objective, bound, gap, status."""
-    fleet = ", ".join(
-        f"{row.units} x {row.host} at {row.site} (tp{row.tp}, batch {row.max_batch})" for row in plan.fleet
-    )
-    amount = f"{plan.objective / GRAMS_PER_KG:.4g} kg" if plan.objective_unit == "g" else f"{plan.objective:.4g} $"
-    gap = "no bound" if plan.gap is None else f"gap {100 * plan.gap:.2g} %"
-    return f"{fleet}: {amount}, {gap}, {plan.status}, {plan.energy_j / JOULES_PER_KWH:.4g} kWh"

@@ -119,6 +119,57 @@ def best_batch(
     return low
 
 
+def part_load_j(model: StepModel, prompt_tokens: int, output_tokens: int, full: Served, utilisation: float) -> float:
+    """Joules above loaded idle of one request on an instance that runs at a share of its full load.
+
+    Below full load fewer sequences run together, so each decode step serves fewer tokens. The batch settles where the
+    instance finishes `utilisation` of its full rate; between two whole batches joules are linear in instance time.
+    """
+    target_s = full.instance_s / utilisation
+    low, high = 0, full.batch  # instance time falls with the batch: at `high` it is within the target
+    while high - low > 1:
+        middle = (low + high) // 2
+        tried = serve(model, prompt_tokens, output_tokens, middle)
+        low, high = (low, middle) if tried is None or tried.instance_s <= target_s else (middle, high)
+    above = serve(model, prompt_tokens, output_tokens, high) or full
+    below = serve(model, prompt_tokens, output_tokens, low) if low else None
+    if below is None or below.instance_s <= above.instance_s:
+        return above.dynamic_j
+    weight = min(1.0, max(0.0, (target_s - above.instance_s) / (below.instance_s - above.instance_s)))
+    return above.dynamic_j + weight * (below.dynamic_j - above.dynamic_j)
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """What an instance that is sent a mix of classes holds up each of them with.
+
+    `prefill_share` of its full-load time is prefill; `wait_s` is the prefills' M/G/1 queue (Pollaczek-Khinchine) at
+    the stated utilisation, with the mix's own second moment.
+    """
+
+    prefill_share: float
+    wait_s: float
+
+    @classmethod
+    def of(cls, shares: list[float], served: list[Served], utilisation: float) -> Mix:
+        """The mix of classes by their shares of requests."""
+        total = sum(shares)
+        each = [(share / total, one) for share, one in zip(shares, served, strict=True)]
+        instance_s = sum(share * one.instance_s for share, one in each)
+        prefill_share = sum(share * one.prefill_s for share, one in each) / instance_s
+        squares = sum(share * one.prefill_s**2 for share, one in each)
+        busy = utilisation * prefill_share
+        return cls(prefill_share, utilisation * squares / instance_s / (2.0 * (1.0 - busy)) if busy < 1 else math.inf)
+
+    def ttft_s(self, one: Served, utilisation: float) -> float:
+        """Mean time to first token of a class in the mix: its prefill, the wait, half a decode step."""
+        return one.prefill_s + self.wait_s + 0.5 * utilisation * one.step_s
+
+    def tpot_s(self, one: Served) -> float | None:
+        """TPOT of a class in the mix: its decode step, stretched by the prefills of the others."""
+        return None if one.tpot_s is None else one.step_s / (1.0 - self.prefill_share)
+
+
 def within(value_s: float | None, limit_s: float | None) -> bool:
     """Whether a latency keeps its limit; no limit is always kept, and so is a TPOT that is undefined."""
     return limit_s is None or value_s is None or value_s <= limit_s

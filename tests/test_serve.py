@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles.profile import Profile
-from profiles.serve import best_batch, kv_batch, serve
+from profiles.serve import Mix, best_batch, kv_batch, part_load_j, serve
 from profiles.step import StepModel
 
 
@@ -124,3 +124,40 @@ def test_littles_law(n_in: int, n_out: int, batch: int) -> None:
     assert served.tpot_s is not None
     residence = served.tpot_s * (n_out - 1)
     assert residence * served.requests_per_s == pytest.approx(served.batch, rel=1e-9)
+
+
+@given(st.integers(1, 3000), st.integers(2, 2000), st.integers(1, 64), st.floats(0.01, 0.99))
+def test_a_mix_of_one_class_is_that_class_alone(n_in: int, n_out: int, batch: int, utilisation: float) -> None:
+    served = serve(MODEL, n_in, n_out, batch)
+    assert served is not None
+    mix = Mix.of([0.3], [served], utilisation)
+    assert mix.tpot_s(served) == pytest.approx(served.tpot_s, rel=1e-9)
+    # constant prefills wait half as long as the exponential ones of the allowance (Pollaczek-Khinchine)
+    wait_s = served.ttft_s(utilisation) - served.prefill_s - 0.5 * utilisation * served.step_s
+    assert mix.wait_s == pytest.approx(0.5 * wait_s, rel=1e-6, abs=1e-12)
+
+
+def test_a_short_class_waits_for_the_long_ones_of_its_mix() -> None:
+    short, long = serve(MODEL, 100, 101, 4), serve(MODEL, 1000, 101, 4)
+    assert short is not None
+    assert long is not None
+    mix = Mix.of([3, 1], [short, long], 0.5)
+    mean_s = 0.75 * short.instance_s + 0.25 * long.instance_s
+    assert mix.prefill_share == pytest.approx(0.325 / mean_s)
+    assert mix.wait_s == pytest.approx(0.5 * (0.75 * 0.01 + 0.25 * 1.0) / mean_s / 2 / (1 - 0.5 * 0.325 / mean_s))
+    assert mix.tpot_s(short) == pytest.approx(short.step_s / (1 - mix.prefill_share))
+
+
+def test_joules_rise_as_the_batch_thins_out() -> None:
+    full = serve(MODEL, 100, 101, 16)
+    alone = serve(MODEL, 100, 101, 1)
+    assert full is not None
+    assert alone is not None
+    found = [part_load_j(MODEL, 100, 101, full, u) for u in (1.0, 0.9, 0.5, 0.2, 0.01)]
+    assert found[0] == pytest.approx(full.dynamic_j)
+    assert found == sorted(found)
+    assert found[-1] == pytest.approx(alone.dynamic_j)
+    # where the asked rate is just that of a whole batch, its joules are exact
+    four = serve(MODEL, 100, 101, 4)
+    assert four is not None
+    assert part_load_j(MODEL, 100, 101, full, full.instance_s / four.instance_s) == pytest.approx(four.dynamic_j)

@@ -1,0 +1,256 @@
+"""What can be chosen: each unit in each configuration at each site, what it costs and what a request costs on it.
+
+A powered unit draws idle and host watts all horizon; a request adds its joules above idle. Grams of new units are
+avoidable carbon: embodied whole at purchase minus what remains at the end of the horizon, linear over lifetime.
+Owned units are sunk: no embodied carbon and no price.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from optimizer.demand import Load
+from optimizer.study import Offer, Owned, Study, StudySite
+from profiles import catalog, embodied
+from profiles.inputs import InputError
+from profiles.profile import Profile, load_all, shipped_folder
+from profiles.serve import Mix, Served, part_load_j, serve, within
+from profiles.step import StepModel
+from profiles.units import GRAMS_PER_KG, JOULES_PER_KWH, SECONDS_PER_HOUR, SECONDS_PER_YEAR
+from sim.fleet import find_profile
+
+Kind = tuple[str, int, bool, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """Grams of operational and embodied carbon, dollars, and joules drawn from the grid (PUE included)."""
+
+    operational_g: float = 0.0
+    embodied_g: float = 0.0
+    usd: float = 0.0
+    energy_j: float = 0.0
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(
+            self.operational_g + other.operational_g,
+            self.embodied_g + other.embodied_g,
+            self.usd + other.usd,
+            self.energy_j + other.energy_j,
+        )
+
+    def times(self, factor: float) -> Amount:
+        """All of it, `factor` times."""
+        return Amount(self.operational_g * factor, self.embodied_g * factor, self.usd * factor, self.energy_j * factor)
+
+    @property
+    def carbon_g(self) -> float:
+        """Operational and embodied grams."""
+        return self.operational_g + self.embodied_g
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """One unit in one configuration at one site; `served` has a request's cost per class, or why it cannot be."""
+
+    site: StudySite
+    host: catalog.Host
+    tp: int
+    max_batch: int
+    owned: bool
+    source: int  # position in catalogue (or owned): configurations of one entry share its stock
+    instances: int
+    idle_w: float
+    nameplate_w: float
+    profile: Profile
+    served: list[Served | str]
+    joules: list[float]  # above idle, per request of each class at the operating point
+    unit: Amount
+
+    @property
+    def kind(self) -> Kind:
+        """What shares a utilisation: host, tp, owned or new, and the entry it comes from."""
+        return self.host.name, self.tp, self.owned, self.source
+
+    @property
+    def gpu(self) -> str:
+        """The GPU's name."""
+        return self.host.gpu
+
+    @property
+    def label(self) -> str:
+        """How a plan calls it."""
+        kept = ", owned" if self.owned else ""
+        return f"{self.host.name} ({self.gpu}) tp{self.tp} batch {self.max_batch} at {self.site.name}{kept}"
+
+
+def choices(
+    study: Study, load: Load, sums: dict[str, float], seconds: float, seen: dict[Kind, float]
+) -> Iterator[Choice]:
+    """Every configuration of every entry at every site where it may stand.
+
+    Args:
+        study, load: the question.
+        sums: intensity integrated over the horizon by site, in (g/kWh) s; `seconds` is the horizon.
+        seen: utilisation by kind of unit from an earlier round.
+
+    Raises:
+        InputError: an unknown name, no profile, a price that is needed and missing.
+    """
+    library = load_all([*study.profiles, shipped_folder()])
+    sites = {site.name: site for site in study.sites}
+    offers: list[tuple[Offer | Owned, list[str], int]] = [
+        (offer, offer.sites or list(sites), i) for i, offer in enumerate(study.catalogue)
+    ]
+    offers += [(owned, [owned.site], i) for i, owned in enumerate(study.owned)]
+    for offer, at, source in offers:
+        gpu = catalog.gpu(offer.gpu)
+        for host, tp in _hosts_and_tps(study, offer, library):
+            _, profile = find_profile(library, gpu.name, study.demand.model, tp, study.precision, study.engine)
+            model = StepModel(profile)
+            idle_w = model.idle_w / tp * host.gpus + (host.power_w if study.accounting.host_power else 0.0)
+            embodied_g, price = _bought(study, offer, host)
+            kind = (host.name, tp, isinstance(offer, Owned), source)
+            at_load = seen.get(kind, operating_point(study, load))
+            for batch in sorted(set(offer.max_batch)):
+                served = _served(study, load, model, batch)
+                joules = _joules(load, model, served, at_load)
+                if all(isinstance(one, str) for one in served) and batch > min(offer.max_batch):
+                    continue  # the smallest batch stays, to tell why nothing fits
+                for name in at:
+                    site = sites[name]
+                    power_j = idle_w * site.pue * seconds
+                    unit = Amount(idle_w * site.pue * sums[name] / JOULES_PER_KWH, embodied_g, price, power_j)
+                    yield Choice(
+                        site=site,
+                        host=host,
+                        tp=tp,
+                        max_batch=batch,
+                        owned=isinstance(offer, Owned),
+                        source=source,
+                        instances=host.gpus // tp,
+                        idle_w=idle_w,
+                        nameplate_w=gpu.tdp_w * host.gpus + host.power_w,
+                        profile=profile,
+                        served=served,
+                        joules=joules,
+                        unit=unit + electricity(site, power_j),
+                    )
+
+
+def _hosts_and_tps(
+    study: Study, offer: Offer | Owned, library: list[tuple[Path, Profile]]
+) -> Iterator[tuple[catalog.Host, int]]:
+    """Every host unit of the offer with every tensor parallelism that fits it."""
+    hosts = [catalog.host(offer.host)] if offer.host else catalog.hosts_for(offer.gpu)
+    if offer.host and hosts[0].gpu != offer.gpu:
+        raise InputError(f"host {offer.host} carries {hosts[0].gpu}, not {offer.gpu}", field="host")
+    known = sorted(
+        {
+            profile.tp
+            for _, profile in library
+            if (profile.gpu, profile.model, profile.precision) == (offer.gpu, study.demand.model, study.precision)
+        }
+    )
+    tps = offer.tp or known or [1]  # with no profile at all, looking for tp1 says so
+    pairs = [(host, tp) for host in hosts for tp in sorted(set(tps)) if tp <= host.gpus]
+    if not pairs:
+        raise InputError(
+            f"no host of {offer.gpu} holds an instance of {min(tps)} GPUs", field="tp", mend="lower tp or name a host"
+        )
+    yield from pairs
+
+
+def _bought(study: Study, offer: Offer | Owned, host: catalog.Host) -> tuple[float, float]:
+    """Avoidable embodied grams and dollars of one unit over the horizon."""
+    if isinstance(offer, Owned):
+        return 0.0, 0.0
+    rules = study.accounting
+    chips = embodied.gpu_embodied(catalog.gpu(host.gpu), rules.preset).mid_kg * host.gpus
+    body = embodied.host_embodied(host).mid_kg if rules.boundary == "server" else 0.0
+    used_kg = chips * min(1.0, study.horizon_years / rules.lifetime_years)
+    used_kg += body * min(1.0, study.horizon_years / rules.host_lifetime_years)
+    price = offer.price_usd_per_h
+    if price is None and offer.gpu in rules.gpu_price_usd_per_h:
+        price = rules.gpu_price_usd_per_h[offer.gpu] * host.gpus
+    if price is None and study.objective == "cost":
+        raise InputError(
+            f"no price for {offer.gpu}", field="catalogue", mend="add price_usd_per_h (one unit); no price ships"
+        )
+    return used_kg * GRAMS_PER_KG, (price or 0.0) * study.horizon_years * SECONDS_PER_YEAR / SECONDS_PER_HOUR
+
+
+def electricity(site: StudySite, energy_j: float) -> Amount:
+    """Dollars of `energy_j` joules from the grid; nothing where no price is given."""
+    return Amount(usd=energy_j / JOULES_PER_KWH * (site.price_usd_per_kwh or 0.0))
+
+
+def operating_point(study: Study, load: Load) -> float:
+    """The utilisation at which joules are taken: a fleet just large enough for the peak, at the mean rate."""
+    return study.safe_utilisation * load.rate_per_s / max(part.rate_per_s for part in load.slices)
+
+
+def _served(study: Study, load: Load, model: StepModel, batch: int) -> list[Served | str]:
+    """Each class's cost per request, or in words which promise it breaks.
+
+    A class is judged alone on its instances and within the whole demand's mix; the milder verdict counts, since the
+    plan may send a pool either. The replay judges what it really sends.
+    """
+    all_ = [serve(model, each.prompt_tokens, each.output_tokens, batch) for each in load.classes]
+    fits = [(each.share, one) for each, one in zip(load.classes, all_, strict=True) if one is not None]
+    if not fits:
+        room = model.kv_capacity_tokens
+        return [f"needs {each.prompt_tokens + each.output_tokens} KV tokens, {room} fit" for each in load.classes]
+    rho = study.safe_utilisation
+    mix = Mix.of([share for share, _ in fits], [one for _, one in fits], rho)
+    found: list[Served | str] = []
+    for each, one in zip(load.classes, all_, strict=True):
+        if one is None:
+            tokens = each.prompt_tokens + each.output_tokens
+            found.append(f"needs {tokens} KV tokens, {model.kv_capacity_tokens} fit")
+            continue
+        alone, mixed = one.tpot_s, mix.tpot_s(one)
+        tpot_s = None if alone is None or mixed is None else min(alone, mixed)
+        found.append(_broken(study, min(one.ttft_s(rho), mix.ttft_s(one, rho)), tpot_s) or one)
+    return found
+
+
+def _broken(study: Study, ttft_s: float, tpot_s: float | None) -> str | None:
+    if not within(ttft_s, study.slo.ttft_s):
+        return f"TTFT {ttft_s:.3g} s, limit {study.slo.ttft_s:g} s"
+    if not within(tpot_s, study.slo.tpot_s):
+        return f"TPOT {tpot_s:.3g} s, limit {study.slo.tpot_s:g} s"
+    return None
+
+
+def _joules(load: Load, model: StepModel, served: list[Served | str], utilisation: float) -> list[float]:
+    return [
+        0.0 if isinstance(one, str) else part_load_j(model, each.prompt_tokens, each.output_tokens, one, utilisation)
+        for each, one in zip(load.classes, served, strict=True)
+    ]
+
+
+def undominated(choices: list[Choice]) -> list[Choice]:
+    """Without configurations that another one of the same unit beats or equals at every class and in idle power."""
+    kept: list[Choice] = []
+    for choice in sorted(choices, key=lambda c: (-c.max_batch, c.tp)):
+        if not any(_beats(other, choice) for other in kept):
+            kept = [other for other in kept if not _beats(choice, other)] + [choice]
+    order = {id(choice): i for i, choice in enumerate(choices)}
+    return sorted(kept, key=lambda c: order[id(c)])
+
+
+def _beats(a: Choice, b: Choice) -> bool:
+    same = (a.site.name, a.host.name, a.owned, a.source) == (b.site.name, b.host.name, b.owned, b.source)
+    if not same or a.idle_w > b.idle_w:
+        return False
+    for c, (mine, theirs) in enumerate(zip(a.served, b.served, strict=True)):
+        if isinstance(theirs, str):
+            continue
+        if isinstance(mine, str) or a.joules[c] > b.joules[c]:
+            return False
+        if mine.instance_s / a.instances > theirs.instance_s / b.instances:
+            return False
+    return True
