@@ -19,10 +19,12 @@ from calibrate.meter import Device, EstimateMeter, Meter
 from calibrate.names import gpu_name, slug
 from calibrate.points import Grid
 from calibrate.protocol import Bench, Timing
-from calibrate.runners import MemoryInfo, Shape, StepRunner
+from calibrate.runners import MemoryInfo, StepRunner
 from calibrate.runners.fake import FakeGpu, FakeRunner, Sensor
 from calibrate.schedule import Progress, run
 from calibrate.summary import columns
+from profiles import catalog
+from profiles.catalog import Llm
 from profiles.inputs import InputError, near_miss
 from profiles.profile import Band, Idle, Memory, Profile, Provenance, Systematic
 
@@ -35,7 +37,7 @@ _KERNELS = "kernels without a serving engine: an engine adds host work per step 
 
 
 def measure(
-    model: str | Shape,
+    model: str | Llm,
     *,
     runner: str = "torch",
     gpu_index: int = 0,
@@ -53,7 +55,7 @@ def measure(
     """Measure time and power of prefill and decode steps of one model on one device.
 
     Args:
-        model: a name of the catalogue, or a shape.
+        model: a name of the catalogue, or an Llm.
         runner: "torch" runs the kernels; "fake" simulates physics and sensor in virtual time.
         gpu_index: which GPU, by nvidia-smi's numbering.
         device: "cuda" or "cpu" (torch runner); on a CPU the power is estimated and the profile says so.
@@ -73,17 +75,17 @@ def measure(
         BenchError: the bench refuses (MIG, foreign processes) or cannot go on.
         DoesNotFit: the model's weights leave no room.
     """
-    shape = _shape(model)
+    llm = catalog.llm(model) if isinstance(model, str) else model
     timing = timing or (protocol.QUICK if quick else protocol.FULL)
     grid = grid or (grids.CPU if device == "cpu" and runner == "torch" else grids.QUICK if quick else grids.FULL)
     with ExitStack() as stack:
-        meter, bench_runner = _open(stack, shape, runner, gpu_index, device, precision, seed, fake_gpu)
+        meter, bench_runner = _open(stack, llm, runner, gpu_index, device, precision, seed, fake_gpu)
         about = meter.device()
         for refusal in meter.refusals():
             raise BenchError(f"{about.name}: {refusal}")
-        _predict_fit(shape, precision, about)
+        _predict_fit(llm, precision, about)
         identity = {
-            "model": shape.name,
+            "model": llm.name,
             "runner": runner,
             "device": about.uuid,
             "gpu": about.name,
@@ -98,8 +100,8 @@ def measure(
             record.add_idle("no_context", bench.idle())
         bench_runner.load()
         memory = bench_runner.memory()
-        capacity = _kv_capacity(shape, precision, memory)
-        points, notes = grids.plan(grid, capacity, getattr(shape, "max_context", None))
+        capacity = _kv_capacity(llm, precision, memory)
+        points, notes = grids.plan(grid, capacity, llm.max_context or None)
         for note in notes:
             record.add_note(note)
         if "loaded" not in record.idle:
@@ -109,7 +111,7 @@ def measure(
         idle = record.idle
         return Profile(
             gpu=_gpu(meter, about),
-            model=shape.name,
+            model=llm.name,
             precision=precision,
             engine=bench_runner.engine,
             power_limit_w=about.power_limit_w,
@@ -118,7 +120,7 @@ def measure(
             band=Band(time=1.08, power=2.0 if meter.kind == "estimate" else 1.1),
             memory=Memory(
                 weights_bytes=memory.weights_bytes,
-                kv_bytes_per_token=shape.kv_bytes_per_token(precision),
+                kv_bytes_per_token=llm.kv_bytes_per_token(precision),
                 kv_capacity_tokens=capacity,
             ),
             idle=Idle(
@@ -131,17 +133,9 @@ def measure(
         )
 
 
-def _shape(model: str | Shape) -> Shape:
-    if not isinstance(model, str):
-        return model
-    from profiles.catalog import llm
-
-    return llm(model)
-
-
 def _open(
     stack: ExitStack,
-    shape: Shape,
+    llm: Llm,
     runner: str,
     gpu_index: int,
     device: str,
@@ -153,8 +147,10 @@ def _open(
     meter: Meter
     opened: StepRunner
     if runner == "fake":
-        meter = _fake(fake_gpu, seed) if isinstance(fake_gpu, str) else fake_gpu
-        opened = FakeRunner(shape, meter, precision)
+        if isinstance(fake_gpu, str):
+            fake_gpu = FakeGpu(VirtualClock(), catalog.gpu(fake_gpu), Sensor(), seed)
+        meter = fake_gpu
+        opened = FakeRunner(llm, meter, precision)
     elif runner == "torch":
         from calibrate.clock import RealClock
         from calibrate.nvml import NvmlMeter
@@ -164,35 +160,29 @@ def _open(
             raise InputError(f"device {device} is unknown", mend=near_miss(device, ("cuda", "cpu")))
         meter = EstimateMeter(RealClock()) if device == "cpu" else NvmlMeter(gpu_index)
         stack.callback(meter.close)
-        opened = TorchRunner(shape, device, precision, None if device == "cpu" else meter.device().uuid, seed)
+        opened = TorchRunner(llm, device, precision, None if device == "cpu" else meter.device().uuid, seed)
     else:
         raise InputError(f"runner {runner} is unknown", mend=near_miss(runner, RUNNERS))
     stack.callback(opened.close)
     return meter, opened
 
 
-def _fake(name: str, seed: int) -> FakeGpu:
-    from profiles.catalog import gpu
-
-    return FakeGpu(VirtualClock(), gpu(name), Sensor(), seed)
-
-
-def _predict_fit(shape: Shape, precision: str, about: Device) -> None:
+def _predict_fit(llm: Llm, precision: str, about: Device) -> None:
     """Refuse what cannot fit before anything is allocated."""
-    needed = shape.weights_bytes(precision)
+    needed = llm.weights_bytes(precision)
     if about.memory_bytes and needed > MEMORY_SHARE * about.memory_bytes:
         raise DoesNotFit(
-            f"{shape.name} in {precision} needs {needed / 1e9:.1f} GB for its weights, {about.name} has "
+            f"{llm.name} in {precision} needs {needed / 1e9:.1f} GB for its weights, {about.name} has "
             f"{about.memory_bytes / 1e9:.1f} GB; take a smaller model or a larger GPU"
         )
 
 
-def _kv_capacity(shape: Shape, precision: str, memory: MemoryInfo) -> int:
+def _kv_capacity(llm: Llm, precision: str, memory: MemoryInfo) -> int:
     """KV tokens beside weights and workspace in the share of memory that serving engines take."""
     room = MEMORY_SHARE * memory.total_bytes - memory.weights_bytes - memory.workspace_bytes
-    capacity = int(room / shape.kv_bytes_per_token(precision))
+    capacity = int(room / llm.kv_bytes_per_token(precision))
     if capacity < 1:
-        raise DoesNotFit(f"{shape.name} leaves no memory for KV; take a smaller model or a larger GPU")
+        raise DoesNotFit(f"{llm.name} leaves no memory for KV; take a smaller model or a larger GPU")
     return capacity
 
 

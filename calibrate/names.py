@@ -7,10 +7,12 @@ import re
 # words that must all stand in the driver's name -> catalogue name; the first match wins
 _KNOWN: list[tuple[tuple[str, ...], str]] = [
     (("gh200",), "gh200"),
-    (("h100", "pcie"), "h100-pcie"),
+    (("h100", "pcie"), "h100-pcie-80gb"),
     (("h100", "80gb"), "h100-sxm-80gb"),
     (("h200",), "h200-sxm-141gb"),
     (("b200",), "b200-sxm-180gb"),
+    (("v100", "sxm2", "16gb"), "v100-sxm-16gb"),
+    (("v100", "sxm2", "32gb"), "v100-sxm-32gb"),
     (("a100", "sxm4", "80gb"), "a100-sxm-80gb"),
     (("a100", "sxm4", "40gb"), "a100-sxm-40gb"),
     (("a100", "pcie", "40gb"), "a100-pcie-40gb"),

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from calibrate import NoGpu
+from calibrate import NoGpu, names
 from calibrate.errors import BenchError
 from calibrate.meter import State
 from calibrate.names import gpu_name
 from calibrate.nvml import NvmlMeter
+from profiles.catalog import gpus
 
 
 class FakeNvml:
@@ -151,4 +152,6 @@ def test_driver_names_become_catalogue_names() -> None:
     assert gpu_name("NVIDIA L4") == "l4"
     assert gpu_name("NVIDIA L40S") == "l40s"
     assert gpu_name("NVIDIA RTX 6000 Ada Generation") == "rtx-6000-ada"
+    assert gpu_name("NVIDIA H100 PCIe") == "h100-pcie-80gb"
     assert gpu_name("NVIDIA Titan Q") == "titan-q"
+    assert {name for _, name in names._KNOWN} <= set(gpus())

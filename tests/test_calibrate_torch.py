@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from calibrate import NoGpu, measure
 from calibrate.points import Grid
 from calibrate.protocol import Timing
 from calibrate.runners.torch_llama import Decoder, TorchRunner
+from profiles.catalog import Llm, llm
 from profiles.inputs import InputError
 from profiles.profile import save
 from profiles.step import StepModel
@@ -21,30 +23,14 @@ torch.set_num_threads(1)  # two threads spinning against each other on a busy ma
 SHORT = Timing(1, 0.05, 0.0, 2, 0.2, 0.02, 0.05, 0.1, 0.02, 0.05, 0.05)
 
 
-@dataclass(frozen=True)
-class Tiny:
+def tiny(**changes: Any) -> Llm:
     """Two layers, grouped-query attention."""
-
-    name: str = "tiny"
-    layers: int = 2
-    hidden: int = 64
-    intermediate: int = 128
-    heads: int = 4
-    kv_heads: int = 2
-    head_dim: int = 16
-    vocab: int = 97
-    params: float = 1e5
-    experts: int = 0
-
-    def weights_bytes(self, precision: str) -> float:
-        return self.params * 4
-
-    def kv_bytes_per_token(self, precision: str) -> float:
-        return 2.0 * self.layers * self.kv_heads * self.head_dim * (4 if precision == "fp32" else 2)
+    sizes = {"layers": 2, "hidden": 64, "intermediate": 128, "heads": 4, "kv_heads": 2, "head_dim": 16, "vocab": 97}
+    return replace(llm("llama-3.1-8b"), **{"name": "tiny", "params": 100_000} | sizes | changes)
 
 
 def test_prefill_in_chunks_and_decode_through_the_cache_equal_a_full_pass() -> None:
-    model = Decoder(Tiny(), torch.device("cpu"), torch.float32, seed=3)
+    model = Decoder(tiny(), torch.device("cpu"), torch.float32, seed=3)
     tokens = model.tokens(2, 12)
 
     def step(cache: object, start: int, end: int) -> object:
@@ -64,7 +50,7 @@ def test_prefill_in_chunks_and_decode_through_the_cache_equal_a_full_pass() -> N
 
 def test_attention_is_that_of_a_plain_reference() -> None:
     """One layer's attention, written out with loops over heads and explicit masks."""
-    shape = Tiny()
+    shape = tiny()
     model = Decoder(shape, torch.device("cpu"), torch.float32, seed=5)
     qkv = torch.randn(1, 6, (shape.heads + 2 * shape.kv_heads) * shape.head_dim)
     cos, sin = torch.ones(6, shape.head_dim), torch.zeros(6, shape.head_dim)  # no rotation
@@ -81,7 +67,7 @@ def test_attention_is_that_of_a_plain_reference() -> None:
 
 def test_cpu_profile_says_that_its_power_is_an_estimate_and_compiles(tmp_path: Path) -> None:
     profile = measure(
-        Tiny(),
+        tiny(),
         device="cpu",
         precision="fp32",
         timing=SHORT,
@@ -103,11 +89,16 @@ def test_cpu_profile_says_that_its_power_is_an_estimate_and_compiles(tmp_path: P
     assert all(watts > 0 for watts in [*profile.prefill.power_w, *profile.decode.power_w, profile.idle.loaded_w])
 
 
+def test_tied_embeddings_are_held_once() -> None:
+    untied, tied = (Decoder(tiny(tied_embeddings=t), torch.device("cpu"), torch.float32) for t in (False, True))
+    assert untied.weights_bytes() - tied.weights_bytes() == 4 * 97 * 64
+
+
 def test_without_a_gpu_one_line_and_exit_code_4() -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(NoGpu, match="use --device cpu or --runner fake, or install") as refused:
-        measure(Tiny())
+        measure(tiny())
     assert refused.value.exit_code == 4
     assert "\n" not in str(refused.value)
 
@@ -115,12 +106,12 @@ def test_without_a_gpu_one_line_and_exit_code_4() -> None:
 @pytest.mark.parametrize(
     ("shape", "device", "precision", "says"),
     [
-        (Tiny(experts=8), "cpu", "fp32", "mixture of experts"),
-        (Tiny(), "cpu", "fp8", "precision fp8 is not for the torch runner"),
-        (Tiny(), "cuda", "fp32", "fp32 is for --device cpu"),
-        (Tiny(kv_heads=3), "cpu", "fp32", "kv_heads divide heads"),
+        (tiny(experts=8), "cpu", "fp32", "mixture of experts"),
+        (tiny(), "cpu", "fp8", "precision fp8 is not for the torch runner"),
+        (tiny(), "cuda", "fp32", "fp32 is for --device cpu"),
+        (tiny(kv_heads=3), "cpu", "fp32", "kv_heads divide heads"),
     ],
 )
-def test_refusals(shape: Tiny, device: str, precision: str, says: str) -> None:
+def test_refusals(shape: Llm, device: str, precision: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
         TorchRunner(shape, device, precision)

@@ -6,52 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from calibrate.clock import Clock
-
-
-class Shape(Protocol):
-    """What a runner must know of a model; the catalogue's Llm is one."""
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-
-    @property
-    def layers(self) -> int:
-        """Decoder layers."""
-
-    @property
-    def hidden(self) -> int:
-        """Width of the residual stream."""
-
-    @property
-    def intermediate(self) -> int:
-        """Width inside the MLP."""
-
-    @property
-    def heads(self) -> int:
-        """Query heads."""
-
-    @property
-    def kv_heads(self) -> int:
-        """Key and value heads."""
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one head."""
-
-    @property
-    def vocab(self) -> int:
-        """Vocabulary size."""
-
-    @property
-    def params(self) -> float:
-        """Parameters in all."""
-
-    def weights_bytes(self, precision: str) -> float:
-        """Bytes of the weights."""
-
-    def kv_bytes_per_token(self, precision: str) -> float:
-        """Bytes of keys and values of one token over all layers."""
+from profiles.catalog import Llm
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +73,11 @@ class StepRunner(Protocol):
         """Free the device."""
 
 
-def workspace_bytes(shape: Shape, tokens: int, sequences: int, element_bytes: int) -> float:
+def workspace_bytes(llm: Llm, tokens: int, sequences: int, element_bytes: int) -> float:
     """Bytes of activations beside weights and KV: a stated upper estimate used before anything is allocated.
 
     Per token: the residual twice, q, k, v and attention output in one layer and the MLP's three widths, twice over
     for temporaries; per sequence: one row of logits in the working precision and in fp32.
     """
-    width = 2 * shape.hidden + 2 * (shape.heads + shape.kv_heads) * shape.head_dim + 3 * shape.intermediate
-    return 2.0 * tokens * width * element_bytes + sequences * shape.vocab * (element_bytes + 4.0)
+    width = 2 * llm.hidden + 2 * (llm.heads + llm.kv_heads) * llm.head_dim + 3 * llm.intermediate
+    return 2.0 * tokens * width * element_bytes + sequences * llm.vocab * (element_bytes + 4.0)

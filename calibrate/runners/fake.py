@@ -10,42 +10,15 @@ from __future__ import annotations
 import random
 from collections import deque
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from calibrate.clock import VirtualClock
 from calibrate.errors import DoesNotFit
 from calibrate.meter import POWER_CAP, Device, State
-from calibrate.runners import MemoryInfo, Shape, workspace_bytes
+from calibrate.runners import MemoryInfo, workspace_bytes
+from profiles.catalog import Gpu, Llm
 
 _CAP = 0.96
-
-
-class Silicon(Protocol):
-    """What the physics needs of a GPU; the catalogue's Gpu is one."""
-
-    @property
-    def name(self) -> str:
-        """The catalogue name."""
-
-    @property
-    def memory_bytes(self) -> float:
-        """Device memory."""
-
-    @property
-    def bandwidth_bytes_per_s(self) -> float:
-        """Peak memory bandwidth."""
-
-    @property
-    def tdp_w(self) -> float | None:
-        """Board power."""
-
-    @property
-    def idle_w(self) -> float | None:
-        """Idle power where published."""
-
-    @property
-    def flops_bf16(self) -> float | None:
-        """Dense bf16 arithmetic a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +42,7 @@ class FakeGpu:
     kind: Literal["nvml", "estimate", "fake"] = "fake"
     gain_rel = 0.05
 
-    def __init__(self, clock: VirtualClock, gpu: Silicon, sensor: Sensor, seed: int) -> None:
+    def __init__(self, clock: VirtualClock, gpu: Gpu, sensor: Sensor, seed: int) -> None:
         self.clock, self.gpu, self.sensor = clock, gpu, sensor
         self.random = random.Random(seed)
         self.tdp_w = gpu.tdp_w or 400.0
@@ -204,17 +177,17 @@ class FakeRunner:
 
     engine = "synthetic"
 
-    def __init__(self, shape: Shape, device: FakeGpu, precision: str = "bf16") -> None:
-        self._shape, self.device, self.clock = shape, device, device.clock
-        self._weights_bytes = shape.weights_bytes(precision)
-        self._kv_bytes = shape.kv_bytes_per_token(precision)
+    def __init__(self, llm: Llm, device: FakeGpu, precision: str = "bf16") -> None:
+        self._llm, self.device, self.clock = llm, device, device.clock
+        self._weights_bytes = llm.weights_bytes(precision)
+        self._kv_bytes = llm.kv_bytes_per_token(precision)
         self.versions: dict[str, str] = {}
-        self._flops = device.gpu.flops_bf16 or 1e14
+        self._flops = device.gpu.flops_bf16
 
     def load(self) -> None:
         """The weights must fit."""
         if self._weights_bytes > 0.9 * self.device.gpu.memory_bytes:
-            raise DoesNotFit(f"{self._shape.name} does not fit {self.device.gpu.name}; take a larger GPU")
+            raise DoesNotFit(f"{self._llm.name} does not fit {self.device.gpu.name}; take a larger GPU")
         self.device.load()
 
     def prefill(self, new: int, past: int, sequences: int) -> FakeWork:
@@ -227,13 +200,13 @@ class FakeRunner:
 
     def truth(self, phase: str, new: int, context: int, sequences: int) -> tuple[float, float]:
         """True (time_s, power_w) of a step; `context` is the past of a prefill, the tokens held of a decode."""
-        shape, gpu = self._shape, self.device.gpu
-        tokens, width = new * sequences, shape.heads * shape.head_dim
+        llm, gpu = self._llm, self.device.gpu
+        tokens, width = new * sequences, llm.heads * llm.head_dim
         seen = context if phase == "decode" else context + new / 2
-        arithmetic = 2.0 * shape.params * tokens + 4.0 * shape.layers * width * tokens * seen
+        arithmetic = 2.0 * llm.active_params * tokens + 4.0 * llm.layers * width * tokens * seen
         held = sequences * (context if phase == "decode" else context + new)
         traffic = self._weights_bytes + held * self._kv_bytes
-        overhead_s = shape.layers * (5e-6 if phase == "decode" else 45e-6)
+        overhead_s = llm.layers * (5e-6 if phase == "decode" else 45e-6)
         time_s = overhead_s + max(arithmetic / (0.75 * self._flops), traffic / (0.9 * gpu.bandwidth_bytes_per_s))
         share = arithmetic / time_s / self._flops
         tdp = self.device.tdp_w
@@ -241,7 +214,7 @@ class FakeRunner:
 
     def memory(self) -> MemoryInfo:
         """Bytes by the catalogue's figures."""
-        workspace = 1e9 + workspace_bytes(self._shape, 8192, 256, 2)
+        workspace = 1e9 + workspace_bytes(self._llm, 8192, 256, 2)
         return MemoryInfo(self.device.gpu.memory_bytes, self._weights_bytes, workspace)
 
     def close(self) -> None:

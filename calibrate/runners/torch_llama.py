@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 from calibrate.clock import RealClock
 from calibrate.errors import BenchError, DoesNotFit, NoGpu
-from calibrate.runners import MemoryInfo, Shape, workspace_bytes
+from calibrate.runners import MemoryInfo, workspace_bytes
+from profiles.catalog import Llm
 from profiles.inputs import InputError, near_miss
 
 T = TypeVar("T")
@@ -30,49 +31,50 @@ class Decoder:
     """The model: weights, and one forward step over a KV cache.
 
     Args:
-        shape: layers and widths.
+        llm: layers and widths.
         device: a torch device.
         dtype: a torch dtype.
         seed: of the random weights.
     """
 
-    def __init__(self, shape: Shape, device: Any, dtype: Any, seed: int = 0) -> None:
+    def __init__(self, llm: Llm, device: Any, dtype: Any, seed: int = 0) -> None:
         import torch
 
-        self.shape, self.device, self.dtype = shape, device, dtype
+        self.llm, self.device, self.dtype = llm, device, dtype
         self._random = torch.Generator(device=device).manual_seed(seed)
-        hidden, width = shape.hidden, shape.heads * shape.head_dim
-        qkv = width + 2 * shape.kv_heads * shape.head_dim
-        self.embedding = self._normal(shape.vocab, hidden)
+        hidden, width = llm.hidden, llm.heads * llm.head_dim
+        qkv = width + 2 * llm.kv_heads * llm.head_dim
+        self.embedding = self._normal(llm.vocab, hidden)
         self.layers = [
             {
                 "norm": torch.ones(hidden, device=device, dtype=dtype),
                 "qkv": self._normal(qkv, hidden),
                 "out": self._normal(hidden, width),
                 "mlp_norm": torch.ones(hidden, device=device, dtype=dtype),
-                "gate_up": self._normal(2 * shape.intermediate, hidden),
-                "down": self._normal(hidden, shape.intermediate),
+                "gate_up": self._normal(2 * llm.intermediate, hidden),
+                "down": self._normal(hidden, llm.intermediate),
             }
-            for _ in range(shape.layers)
+            for _ in range(llm.layers)
         ]
         self.norm = torch.ones(hidden, device=device, dtype=dtype)
-        self.head = self._normal(shape.vocab, hidden)
+        self.head = self.embedding if llm.tied_embeddings else self._normal(llm.vocab, hidden)
 
     def weights_bytes(self) -> int:
         """Bytes of every weight."""
-        tensors = [self.embedding, self.norm, self.head, *(w for layer in self.layers for w in layer.values())]
+        tensors = [self.embedding, self.norm, *(w for layer in self.layers for w in layer.values())]
+        tensors += [] if self.head is self.embedding else [self.head]
         return int(sum(tensor.numel() * tensor.element_size() for tensor in tensors))
 
     def cache(self, sequences: int, length: int) -> Any:
         """Keys and values for `sequences` x `length` tokens, filled with what keys of such weights look like."""
-        size = (self.shape.layers, 2, sequences, self.shape.kv_heads, length, self.shape.head_dim)
+        size = (self.llm.layers, 2, sequences, self.llm.kv_heads, length, self.llm.head_dim)
         return self._normal(*size, std=1.0)
 
     def rotation(self, start: int, new: int) -> tuple[Any, Any]:
         """Cosines and sines of the rotary embedding for positions start .. start + new - 1."""
         import torch
 
-        half = torch.arange(0, self.shape.head_dim, 2, device=self.device, dtype=torch.float32) / self.shape.head_dim
+        half = torch.arange(0, self.llm.head_dim, 2, device=self.device, dtype=torch.float32) / self.llm.head_dim
         positions = torch.arange(start, start + new, device=self.device, dtype=torch.float32)
         angles = torch.outer(positions, _ROPE_BASE**-half)
         angles = torch.cat((angles, angles), dim=-1)
@@ -83,7 +85,7 @@ class Decoder:
         import torch
 
         size = (sequences, new)
-        return torch.randint(0, self.shape.vocab, size, device=self.device, generator=self._random)
+        return torch.randint(0, self.llm.vocab, size, device=self.device, generator=self._random)
 
     def logits(
         self, tokens: Any, cache: Any, start: int, rotation: tuple[Any, Any], all_positions: bool = False
@@ -95,7 +97,7 @@ class Decoder:
         import torch.nn.functional as F  # noqa: N812 - the name everyone gives it
 
         hidden = F.embedding(tokens, self.embedding)
-        norm = (self.shape.hidden,)
+        norm = (self.llm.hidden,)
         for weights, kv in zip(self.layers, cache, strict=True):
             x = F.rms_norm(hidden, norm, weights["norm"], _NORM_EPS)
             hidden = hidden + F.linear(self._attend(F.linear(x, weights["qkv"]), kv, start, rotation), weights["out"])
@@ -110,15 +112,15 @@ class Decoder:
         import torch.nn.functional as F  # noqa: N812
         from torch.nn.attention.bias import causal_lower_right
 
-        shape = self.shape
+        llm = self.llm
         sequences, new, _ = qkv.shape
-        heads = qkv.view(sequences, new, -1, shape.head_dim).transpose(1, 2)
-        rotated = _rotate(heads[:, : shape.heads + shape.kv_heads], rotation)
-        query = rotated[:, : shape.heads]
-        kv[0, :, :, start : start + new] = rotated[:, shape.heads :]
-        kv[1, :, :, start : start + new] = heads[:, shape.heads + shape.kv_heads :]
+        heads = qkv.view(sequences, new, -1, llm.head_dim).transpose(1, 2)
+        rotated = _rotate(heads[:, : llm.heads + llm.kv_heads], rotation)
+        query = rotated[:, : llm.heads]
+        kv[0, :, :, start : start + new] = rotated[:, llm.heads :]
+        kv[1, :, :, start : start + new] = heads[:, llm.heads + llm.kv_heads :]
         keys, values = kv[0, :, :, : start + new], kv[1, :, :, : start + new]
-        grouped = shape.heads != shape.kv_heads
+        grouped = llm.heads != llm.kv_heads
         if new == 1:
             seen = F.scaled_dot_product_attention(query, keys, values, enable_gqa=grouped)
         elif start == 0:
@@ -126,7 +128,7 @@ class Decoder:
         else:
             mask = causal_lower_right(new, start + new)
             seen = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, enable_gqa=grouped)
-        return seen.transpose(1, 2).reshape(sequences, new, shape.heads * shape.head_dim)
+        return seen.transpose(1, 2).reshape(sequences, new, llm.heads * llm.head_dim)
 
     def _normal(self, *size: int, std: float = 0.02) -> Any:
         import torch
@@ -237,7 +239,7 @@ class TorchRunner:
     """A StepRunner on one torch device.
 
     Args:
-        shape: the model; mixture-of-experts shapes are refused.
+        llm: the model; mixture-of-experts shapes are refused.
         device: "cuda" or "cpu".
         precision: bf16, fp16 or fp32 (fp32 on a CPU only).
         uuid: the metered GPU's UUID; torch's device of that UUID is taken, whatever its index.
@@ -251,14 +253,14 @@ class TorchRunner:
 
     engine = "torch-kernels"
 
-    def __init__(self, shape: Shape, device: str, precision: str, uuid: str | None = None, seed: int = 0) -> None:
-        _check(shape, device, precision)
+    def __init__(self, llm: Llm, device: str, precision: str, uuid: str | None = None, seed: int = 0) -> None:
+        _check(llm, device, precision)
         try:
             import torch
         except ImportError as error:
             raise BenchError("torch is not installed; pip install 'carbonfleet[calibrate]'") from error
         self.clock = RealClock()
-        self._shape, self._seed = shape, seed
+        self._llm, self._seed = llm, seed
         self._dtype = getattr(torch, _DTYPES[precision])
         self.versions = {"torch": str(torch.__version__)}
         if device == "cuda":
@@ -275,9 +277,7 @@ class TorchRunner:
 
             self._device = torch.device("cuda", _cuda_index(torch, self._uuid))
             torch.cuda.set_device(self._device)
-        self._model = self._or_too_big(
-            "the weights", lambda: Decoder(self._shape, self._device, self._dtype, self._seed)
-        )
+        self._model = self._or_too_big("the weights", lambda: Decoder(self._llm, self._device, self._dtype, self._seed))
         self._synchronize()
 
     def prefill(self, new: int, past: int, sequences: int) -> _TorchWork:
@@ -292,7 +292,7 @@ class TorchRunner:
         """The device's memory, the weights, and activations of 8192 tokens or 256 sequences beside them."""
         assert self._model is not None, "load() first"
         element = self._dtype.itemsize
-        workspace = workspace_bytes(self._shape, 8192, 256, element)
+        workspace = workspace_bytes(self._llm, 8192, 256, element)
         if self._device.type == "cpu":
             total = float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) + self._model.weights_bytes()
             return MemoryInfo(total, float(self._model.weights_bytes()), workspace)
@@ -328,7 +328,7 @@ class TorchRunner:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
             torch.cuda.empty_cache()
-        raise DoesNotFit(f"{what} of {self._shape.name} does not fit the device's memory; take fewer or smaller")
+        raise DoesNotFit(f"{what} of {self._llm.name} does not fit the device's memory; take fewer or smaller")
 
     def _synchronize(self) -> None:
         if self._device.type == "cuda":
@@ -337,21 +337,19 @@ class TorchRunner:
             torch.cuda.synchronize(self._device)
 
 
-def _check(shape: Shape, device: str, precision: str) -> None:
+def _check(llm: Llm, device: str, precision: str) -> None:
     if precision not in _DTYPES:
         raise InputError(f"precision {precision} is not for the torch runner", mend=near_miss(precision, _DTYPES))
     if device not in ("cuda", "cpu"):
         raise InputError(f"device {device} is unknown", mend=near_miss(device, ("cuda", "cpu")))
     if precision == "fp32" and device == "cuda":
         raise InputError("fp32 is for --device cpu", mend="use bf16 or fp16 on a GPU")
-    if (getattr(shape, "experts", None) or 1) > 1:
+    if llm.experts:
         raise InputError(
-            f"{shape.name} is a mixture of experts, which the torch runner cannot run", mend="choose a dense model"
+            f"{llm.name} is a mixture of experts, which the torch runner cannot run", mend="choose a dense model"
         )
-    if shape.head_dim % 2 or shape.heads % shape.kv_heads:
-        raise InputError(
-            f"{shape.name}: head_dim must be even and kv_heads divide heads", mend="mend its catalogue row"
-        )
+    if llm.head_dim % 2 or llm.heads % llm.kv_heads:
+        raise InputError(f"{llm.name}: head_dim must be even and kv_heads divide heads", mend="mend its catalogue row")
 
 
 def _cuda_index(torch: Any, uuid: str | None) -> int:
