@@ -63,7 +63,7 @@ class Choice:
     source: int  # position in catalogue (or owned): configurations of one entry share its stock
     instances: int
     idle_w: float
-    nameplate_w: float
+    nameplate_w: float | None
     profile: Profile
     served: list[Served | str]
     joules: list[float]  # above idle, per request of each class at the operating point
@@ -105,10 +105,12 @@ def choices(
         (offer, offer.sites or list(sites), i) for i, offer in enumerate(study.catalogue)
     ]
     offers += [(owned, [owned.site], i) for i, owned in enumerate(study.owned)]
-    for offer, at, source in offers:
-        gpu = catalog.gpu(offer.gpu)
-        for host, tp in _hosts_and_tps(study, offer, library):
-            _, profile = find_profile(library, gpu.name, study.demand.model, tp, study.precision, study.engine)
+    llm = catalog.llm(study.demand.model).name
+    for entry, at, source in offers:
+        gpu = catalog.gpu(entry.gpu)
+        offer = entry.model_copy(update={"gpu": gpu.name})
+        for host, tp in _hosts_and_tps(study, offer, llm, library):
+            _, profile = find_profile(library, gpu.name, llm, tp, study.precision, study.engine)
             model = StepModel(profile)
             idle_w = model.idle_w / tp * host.gpus + (host.power_w if study.accounting.host_power else 0.0)
             embodied_g, price = _bought(study, offer, host)
@@ -132,7 +134,7 @@ def choices(
                         source=source,
                         instances=host.gpus // tp,
                         idle_w=idle_w,
-                        nameplate_w=gpu.tdp_w * host.gpus + host.power_w,
+                        nameplate_w=None if gpu.tdp_w is None else gpu.tdp_w * host.gpus + host.power_w,
                         profile=profile,
                         served=served,
                         joules=joules,
@@ -141,7 +143,7 @@ def choices(
 
 
 def _hosts_and_tps(
-    study: Study, offer: Offer | Owned, library: list[tuple[Path, Profile]]
+    study: Study, offer: Offer | Owned, llm: str, library: list[tuple[Path, Profile]]
 ) -> Iterator[tuple[catalog.Host, int]]:
     """Every host unit of the offer with every tensor parallelism that fits it."""
     hosts = [catalog.host(offer.host)] if offer.host else catalog.hosts_for(offer.gpu)
@@ -151,7 +153,7 @@ def _hosts_and_tps(
         {
             profile.tp
             for _, profile in library
-            if (profile.gpu, profile.model, profile.precision) == (offer.gpu, study.demand.model, study.precision)
+            if (profile.gpu, profile.model, profile.precision) == (offer.gpu, llm, study.precision)
         }
     )
     tps = offer.tp or known or [1]  # with no profile at all, looking for tp1 says so

@@ -12,6 +12,7 @@ from optimizer.demand import HOURS, Load, Slice
 from optimizer.program import Cap, Column, Option, Program
 from optimizer.study import Infeasible, Study, StudySite
 from profiles import catalog, grid
+from profiles.inputs import InputError
 from profiles.units import JOULES_PER_KWH, SECONDS_PER_HOUR
 
 _WATTS_PER_GPU = 1000.0  # what a missing kilowatt weighs against a missing GPU in the elastic solve
@@ -148,9 +149,17 @@ def _caps(study: Study, kept: list[Choice]) -> tuple[list[Cap], list[str]]:
     for site in study.sites:
         here = {o: c for o, c in enumerate(kept) if c.site.name == site.name}
         add(site.max_gpus, {o: float(c.host.gpus) for o, c in here.items()}, 1.0, f"GPUs of room at {site.name}")
-        power = {o: c.nameplate_w for o, c in here.items()}
+        if site.max_power_w is None:
+            continue
+        power = {o: _nameplate_w(c) for o, c in here.items()}
         add(site.max_power_w, power, 1.0 / _WATTS_PER_GPU, f"W of power at {site.name}", whole=False)
     return caps, words
+
+
+def _nameplate_w(choice: Choice) -> float:
+    if choice.nameplate_w is None:
+        raise InputError(f"no TDP is known for {choice.gpu}, so max_power_w cannot be held", field=choice.site.name)
+    return choice.nameplate_w
 
 
 def _why_unserved(study: Study, load: Load, kept: list[Choice], number: int) -> str:

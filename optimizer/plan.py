@@ -6,7 +6,7 @@ dispatch, not taken from the solver.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -22,6 +22,10 @@ from sim.scenario import Accounting
 
 _ROUNDS = 6  # of pricing joules at the utilisation the round before found
 _SETTLED = 0.05  # relative change of utilisation below which the pricing has settled
+_UNSETTLED = (
+    "joules were not priced at the utilisation the plan ends with: fleets kept changing, or the time ran out; "
+    "several are about as good, and the replay says what this one draws"
+)
 _WHY_LIMIT_S = 5.0  # seconds the solver may spend on telling why one unused type lost
 
 
@@ -119,10 +123,10 @@ def solve(study: Study) -> Plan:
         NoPlan: none found within the time limit.
     """
     load = demand.build(study)
-    began, rounds = perf_counter(), 1
+    began, rounds, settled = perf_counter(), 1, False
     market, solution = _solved(study, load, {}, study.time_limit_s)
     seen = utilisations(market, solution)
-    while rounds < _ROUNDS and solution.status == "optimal":
+    while not settled and rounds < _ROUNDS and solution.status == "optimal":
         left = study.time_limit_s - (perf_counter() - began)
         if left <= 0.0:
             break
@@ -131,9 +135,8 @@ def solve(study: Study) -> Plan:
         found = utilisations(market, solution)
         settled = all(abs(used - seen.get(kind, -1.0)) <= _SETTLED * used for kind, used in found.items())
         seen = {**seen, **found}
-        if settled:
-            break
-    return _plan(study, load, market, solution, rounds)
+    plan = _plan(study, load, market, solution, rounds)
+    return plan if settled else replace(plan, warnings=[*plan.warnings, _UNSETTLED])
 
 
 def _solved(study: Study, load: Load, seen: dict[Kind, float], time_limit_s: float) -> tuple[Market, Solution]:

@@ -150,6 +150,12 @@ def test_a_promise_no_configuration_keeps() -> None:
         optimizer.solve(study(slo={"tpot_s": 1e-4}))
 
 
+def test_aliases_are_the_same_card() -> None:
+    assert units(optimizer.solve(study(catalogue=[{"gpu": "H100_SXM_80GB"}]))) == units(
+        optimizer.solve(study(catalogue=[{"gpu": H100}]))
+    )
+
+
 def test_cost_without_a_price_names_the_gpu() -> None:
     with pytest.raises(InputError, match=rf"no price for {H100}"):
         optimizer.solve(study(objective="cost"))
