@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -54,11 +54,11 @@ def read_rows(path: str | Path, header: Sequence[str], fmt: Format, bad: BadRows
     invalid: list[int] = []  # lines with another number of columns
     first_line = 2
     try:
-        for batch in _open(path, header, fmt, bad, invalid):
-            lines, first_line = _line_numbers(first_line, batch.num_rows, invalid)
-            parts.append(parser.block(batch, lines))
-            last = next((int(part.line[-1]) for part in reversed(parts) if len(part.line)), 0)
-            bad.settle(last)
+        with open_bytes(path) as stream, _batches(stream, header, fmt, bad, invalid) as batches:
+            for batch in batches:
+                lines, first_line = _line_numbers(first_line, batch.num_rows, invalid)
+                parts.append(parser.block(batch, lines))
+                bad.settle(next((int(part.line[-1]) for part in reversed(parts) if len(part.line)), 0))
     except (pa.ArrowInvalid, OSError, EOFError) as error:
         bad.settle(0)
         raise InputError(f"cannot be read ({_one_line(error)})", file=path, mend="is the file whole?") from error
@@ -68,7 +68,7 @@ def read_rows(path: str | Path, header: Sequence[str], fmt: Format, bad: BadRows
     return Rows(*joined, zoned=parser.zoned)
 
 
-def _open(path: str | Path, header: Sequence[str], fmt: Format, bad: BadRows, invalid: list[int]) -> Any:
+def _batches(stream: IO[bytes], header: Sequence[str], fmt: Format, bad: BadRows, invalid: list[int]) -> Any:
     """pyarrow's stream of record batches; a line with a wrong number of columns is noted and left out."""
     import pyarrow as pa
     from pyarrow import csv
@@ -81,9 +81,10 @@ def _open(path: str | Path, header: Sequence[str], fmt: Format, bad: BadRows, in
 
     text = pa.string()
     return csv.open_csv(
-        open_bytes(path),
+        stream,
+        # Latin-1 knows every byte: pyarrow cannot hand a row that is not UTF-8 to wrong_width, and digits are ASCII.
         read_options=csv.ReadOptions(
-            use_threads=False, block_size=_BLOCK_BYTES, column_names=list(header), skip_rows=1
+            use_threads=False, block_size=_BLOCK_BYTES, column_names=list(header), skip_rows=1, encoding="latin-1"
         ),
         parse_options=csv.ParseOptions(quote_char=False, ignore_empty_lines=False, invalid_row_handler=wrong_width),
         convert_options=csv.ConvertOptions(

@@ -18,10 +18,10 @@ import numpy as np
 from sim.trace.model import Floats, Ints, Trace
 
 PRESETS = ("azure-code", "azure-conv")
-PROMPT_LEVELS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9, 0.95, 0.99, 1.0)
+PROMPT_LEVELS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.88, 0.9, 0.91, 0.92, 0.95, 0.99, 1.0)
 OUTPUT_LEVELS = (0.0, 0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97, 1.0)
 GROUPS = 6
-_COLUMNS = ("preset", "quantity", "prompt_group", "from_level", "to_level", "low", "high", "mean")
+COLUMNS = ("preset", "quantity", "prompt_group", "from_level", "to_level", "low", "high", "mean")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +83,7 @@ def _cells(groups: list[Ints], levels: tuple[float, ...]) -> Cells:
 
 
 def table_rows(preset: str, lengths: JointLengths) -> str:
-    """The table as CSV lines without a header, as they stand in lengths.csv."""
+    """The table as CSV lines under COLUMNS, without that header, as they stand in lengths.csv."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     for quantity, cells in (("prompt", lengths.prompt), ("output", lengths.output)):

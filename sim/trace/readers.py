@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def read_trace(path: str | Path, *, sort: bool = False, allow_bad_rows: int = 0)
     rows = csv_rows.read_rows(path, header, fmt, bad) if fmt.kind == "csv" else json_rows.read_rows(path, fmt, bad)
     bad.settle(int(rows.line[-1]) if len(rows.line) else 0, at_end=True)
     if not len(rows.line):
-        raise InputError("a header and no request", file=path, mend="a trace needs at least one row")
+        raise _no_rows(path)
     rows = _in_order(rows, path, fmt, sort)
     arrival_s, start_utc_s = _seconds(rows, fmt)
     return Trace(
@@ -93,7 +94,14 @@ def _recognise(path: str | Path) -> tuple[Format, list[str]]:
     if not first.strip():
         raise InputError("a blank line", file=path, line=1, mend=f"begin with the header; known: {known()}")
     names = [name.strip() for name in first.split(",")]
-    return recognise(names, "csv", path), names
+    fmt = recognise(names, "csv", path)
+    if b"\n" not in start and len(start) < _PEEK_BYTES:
+        raise _no_rows(path)
+    return fmt, names
+
+
+def _no_rows(path: str | Path) -> InputError:
+    return InputError("a header and no request", file=path, mend="a trace needs at least one row")
 
 
 def _in_order(rows: Rows, path: str | Path, fmt: Format, sort: bool) -> Rows:
@@ -118,7 +126,8 @@ def _in_order(rows: Rows, path: str | Path, fmt: Format, sort: bool) -> Rows:
     if ids is not None and offsets is not None:
         ids = np.concatenate([ids[offsets[i] : offsets[i + 1]] for i in order.tolist()])
         offsets = np.concatenate([[0], np.cumsum(np.diff(offsets)[order])])
-    return Rows(rows.time[order], rows.prompt[order], rows.output[order], rows.line[order], rows.zoned, ids, offsets)
+    ordered = replace(rows, time=rows.time[order], line=rows.line[order], hash_ids=ids, hash_offsets=offsets)
+    return replace(ordered, prompt=rows.prompt[order], output=rows.output[order])
 
 
 def _seconds(rows: Rows, fmt: Format) -> tuple[Floats, float | None]:
@@ -126,7 +135,7 @@ def _seconds(rows: Rows, fmt: Format) -> tuple[Floats, float | None]:
     first = rows.time[0]
     if rows.time.dtype == np.int64:
         elapsed: Ints = (rows.time - first).astype(np.int64)
-        return elapsed / 1e9, float(first) / 1e9 if fmt.clock == "stamp" else None
+        return elapsed / 1e9, int(first) / 10**9 if fmt.clock == "stamp" else None
     return (rows.time - first).astype(np.float64), None
 
 
