@@ -23,7 +23,7 @@ from sim.trace.shape import HOURLY_FACTORS, buckets, window_requests
 HOURS = 24
 _DAY_S = 86400.0
 _FLAT_REQUESTS = 20_000.0  # a flat rate is replayed for as many whole hours as bring this many requests
-_DAY_REQUESTS = 1_000_000.0  # a shaped day is replayed whole up to this many requests, beyond it its busiest hours
+_DAY_REQUESTS = 300_000.0  # a shaped day is replayed whole up to this many requests, beyond it its busiest hours
 _LEVELS = [i / 50 for i in range(51)]
 
 
@@ -151,7 +151,7 @@ def replay_spec(study: Study, like: Trace | None) -> GeneratorSpec:
     """A generator of the study's demand: its rate and shape, Poisson arrivals, prompt and output lengths by quantile.
 
     A flat rate is generated for whole hours until there are 20,000 requests; a shaped one for a day, or for its
-    busiest hours where a day would hold more than a million requests.
+    busiest hours where a day would hold more than 300,000 requests.
     """
     demand = study.demand
     rate, shape = rate_of(demand, like), shape_of(demand)
