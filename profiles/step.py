@@ -58,6 +58,7 @@ class StepModel:
         self._decode_power = _PowerByLog2(profile.decode.batch, profile.decode)
         self._prefill = _Prefill(profile.prefill)
         self._lines: dict[int, list[Line]] = {}
+        self._whole: dict[int, MixedStep] = {}
 
     def decode(self, batch: int, kv_tokens: float) -> Line:
         """The line a decode step of `batch` sequences holding `kv_tokens` lies on."""
@@ -76,10 +77,16 @@ class StepModel:
 
     def prefill(self, chunks: Sequence[tuple[int, int]]) -> MixedStep:
         """A step of prefill chunks alone, each (new tokens, past tokens)."""
-        tokens = sum(new for new, _ in chunks)
-        time_s, extrapolated = self._prefill.time_s(chunks, tokens)
-        time_s += self._step_s + self._sequence_s * len(chunks)
-        return MixedStep(time_s, self._prefill.power_w(tokens), time_s, 0.0, 0.0, extrapolated)
+        whole = len(chunks) == 1 and not chunks[0][1]  # one prompt from its beginning: the common step, remembered
+        step = self._whole.get(chunks[0][0]) if whole else None
+        if step is None:
+            tokens = sum([new for new, _ in chunks])
+            time_s, extrapolated = self._prefill.time_s(chunks, tokens)
+            time_s += self._step_s + self._sequence_s * len(chunks)
+            step = MixedStep(time_s, self._prefill.power_w(tokens), time_s, 0.0, 0.0, extrapolated)
+            if whole:
+                self._whole[tokens] = step
+        return step
 
     def mixed(self, chunks: Sequence[tuple[int, int]], batch: int, kv_tokens: float) -> MixedStep:
         """Prefill chunks beside a decode batch, by the profile's `mixed` rule; with no batch, plain prefill."""
@@ -88,21 +95,24 @@ class StepModel:
             return alone
         line = self.decode(batch, kv_tokens)
         rule = self.profile.mixed
+        tokens = sum([new for new, _ in chunks])
+        time_s, _ = self._prefill.time_s(chunks, tokens, extra=batch)
+        time_s += self._step_s + self._sequence_s * (len(chunks) + batch)
+        decode_c = 0.0
         if rule.rule == "scaled":
-            time_s, decode_c = alone.time_s * rule.factor, 0.0
+            time_s *= rule.factor
         else:
-            tokens = sum(new for new, _ in chunks)
-            both, _ = self._prefill.time_s(chunks, tokens, extra=batch)
             decode_c = rule.factor * line.c_s
-            time_s = both + self._step_s + self._sequence_s * (len(chunks) + batch) + decode_c * kv_tokens
+            time_s += decode_c * kv_tokens
         time_s = max(time_s, line.a_s + line.c_s * kv_tokens, alone.time_s)
         rest = time_s - alone.time_s
-        decode_c = min(decode_c, rest / kv_tokens) if kv_tokens else 0.0
+        if decode_c * kv_tokens > rest:
+            decode_c = rest / kv_tokens
         return MixedStep(
             time_s,
             max(alone.power_w, line.power_w),
             alone.time_s,
-            rest - decode_c * kv_tokens,
+            max(0.0, rest - decode_c * kv_tokens),
             decode_c,
             alone.extrapolated or line.extrapolated,
         )
@@ -227,8 +237,8 @@ class _Prefill:
         """Seconds and whether it is extrapolated; `extra` decode tokens ride along in the linear layers."""
         curve = self._curve(tokens + extra)
         if self.pair_s:
-            pairs = sum(new * (past + 0.5 * new) for new, past in chunks)
-            longest = max(new for new, _ in chunks)
+            pairs = sum([new * (past + 0.5 * new) for new, past in chunks])
+            longest = max(chunks)[0]
             curve = max(curve + self.pair_s * (pairs - 0.5 * (tokens + extra) ** 2), self._curve(longest))
         return curve, tokens > self._row[-1][0]
 

@@ -89,31 +89,29 @@ class RoundRobin:
         """Round robin keeps no count."""
 
 
-class LeastOutstandingTokens:
+class LeastOutstandingTokens(LeastLoaded):
     """The instance with the fewest outstanding tokens, whatever its GPU."""
 
     def __init__(self, pools: Sequence[LivePool]) -> None:
-        self._index = LeastLoaded([number for pool in pools for number in pool.numbers])
+        super().__init__([number for pool in pools for number in pool.numbers])
 
     def route(self, now_s: float, prompt: int, output: int) -> int:
         """The least loaded instance of the fleet."""
-        return self._index.least()
+        return self.least()
 
-    def assigned(self, number: int, tokens: int) -> None:
-        """Count the tokens in."""
-        self._index.add(number, tokens)
+    assigned = LeastLoaded.add
 
     def completed(self, number: int, tokens: int) -> None:
         """Count the tokens out."""
-        self._index.add(number, -tokens)
+        self.add(number, -tokens)
 
 
 class LeastAddedCarbon:
     """The pool to which the request adds the fewest grams now, among those that still keep the SLO.
 
     Added grams are the request's busy joules at the pool's full batch times the site's present intensity and PUE.
-    A pool keeps the SLO while its least loaded instance holds fewer tokens than it can serve at that batch; when none does,
-    the pool that is least loaded for its size takes the request. Inside a pool the least loaded instance is taken.
+    A pool keeps the SLO while its least loaded instance holds fewer tokens than it can serve at that batch; when none
+    does, the pool that is least loaded for its size takes the request. In a pool the least loaded instance is taken.
     """
 
     def __init__(self, pools: Sequence[LivePool]) -> None:

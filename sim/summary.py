@@ -110,7 +110,7 @@ def _cost(run: Run) -> float | None:
     hours = run.horizon_s / SECONDS_PER_HOUR
     rent = sum(prices[pool.gpu.name] * pool.units * pool.host.gpus * hours for pool in run.pools)
     power = sum(book.energy_j / 3.6e6 * (book.pool.site.spec.price_usd_per_kwh or 0.0) for book in run.books)
-    return rent + power
+    return float(rent + power)
 
 
 def _pool(run: Run, book: PoolBooks, status: NDArray[np.uint8]) -> dict[str, Any]:
@@ -224,10 +224,11 @@ def _warnings(run: Run, status: NDArray[np.uint8]) -> list[str]:
                 f"{name}: {book.extrapolated_s / total_s:.0%} of its busy time lies outside the measured points"
             )
         if book.drain_j > 0.0:
-            last = max((instance.ledger.to_s[-1] for instance in _of(run, book) if instance.ledger.to_s), default=0.0)
-            found.append(
-                f"{name}: work after the horizon ({last - run.horizon_s:.0f} s of drain) is billed at the last intensity"
+            drain_s = max(
+                (instance.ledger.to_s[-1] for instance in _of(run, book) if instance.ledger.to_s), default=0.0
             )
+            drain_s -= run.horizon_s
+            found.append(f"{name}: work after the horizon ({drain_s:.0f} s of drain) is billed at the last intensity")
     worst = max(_balance(run).values())
     if worst > _BALANCE:
         found.append(f"the books do not meet: {worst:.1e} relative; please report this")

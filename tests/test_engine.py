@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from profiles.grid import Window
 from sim.engine.leap import boundary_after, boundary_s
-from sim.engine.ledger import Mark
 from sim.engine.memory import PagedKv
 
 TICK = 2.0**-30
@@ -151,5 +150,5 @@ def test_paged_memory_counts_blocks_as_one_would_by_hand(lengths, spare, want):
     by_hand = 0
     while by_hand < want and sum(math.ceil((n + by_hand) / block) for n in lengths) <= blocks:
         by_hand += 1
-    running = {i: Mark(n, 0, *[0.0] * 6) for i, n in enumerate(lengths)}
+    running = {i: (n, 0, *[0.0] * 6) for i, n in enumerate(lengths)}
     assert kv.steps(want, len(lengths), sum(lengths), running, 0) == by_hand

@@ -43,7 +43,7 @@ class Chunked:
             new = min(prompt.left, budget)
             chunks.append((prompt, new))
             budget -= new
-        while budget > 0 and instance.can_admit():
+        while budget > 0 and instance.waiting and instance.can_admit():
             prompt = instance.admit()
             new = min(prompt.left, budget)
             chunks.append((prompt, new))
@@ -65,7 +65,7 @@ class PrefillFirst:
         """Whole prompts up to the token budget; a longer one goes alone."""
         chunks: list[Chunk] = []
         tokens = 0
-        while instance.can_admit():
+        while instance.waiting and instance.can_admit():
             size = instance.next_tokens()
             if chunks and tokens + size > instance.max_tokens:
                 break
@@ -88,7 +88,7 @@ class Static:
     def plan(self, instance: Instance) -> list[Chunk]:
         """Gather only when nothing runs; prefill what was gathered, whole prompts up to the token budget a step."""
         if not instance.running and not instance.prefilling:
-            while instance.can_admit():
+            while instance.waiting and instance.can_admit():
                 instance.admit()
         chunks: list[Chunk] = []
         tokens = 0

@@ -7,8 +7,8 @@ before the boundaries of instances (1 + index), so that ties never depend on the
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from heapq import heappush
+from collections.abc import Callable, Iterator
+from heapq import heappop, heappush
 from typing import Any
 
 from simpy import Environment
@@ -19,20 +19,42 @@ TIE_S = 1e-9
 
 
 class Alarm(Event):
-    """A bare event that calls `callbacks` when its time comes; `generation` tells a superseded one."""
+    """A bare event that is set again and again; an earlier setting that is still queued is passed over."""
 
-    _ok = True
-    _value = None
+    def __init__(self, clock: Clock, priority: int, callback: Callable[[], None]) -> None:
+        self.callbacks = None
+        self.callback = callback
+        self.due_s = -1.0
+        self._priority = priority
+        self._pending, self._ids = clock.pending, clock.ids
 
-    def __init__(self, callbacks: list[Callable[[Any], None]], generation: int) -> None:
-        self.callbacks = callbacks
-        self.generation = generation
+    def set(self, time_s: float) -> None:
+        """Ring at `time_s`, which must not lie before now, nor be the time this alarm is still queued for."""
+        self.due_s = time_s
+        heappush(self._pending, (time_s, self._priority, next(self._ids), self))
 
 
 class Clock(Environment):
-    """A SimPy environment that can queue an event at an absolute time."""
+    """A SimPy environment whose alarms ring at absolute times."""
 
-    def at(self, time_s: float, priority: int, event: Event) -> None:
-        """Queue `event` at `time_s`, which must not lie before now."""
-        self._queue: list[Any]
-        heappush(self._queue, (time_s, priority, next(self._eid), event))
+    @property
+    def pending(self) -> list[Any]:
+        """SimPy's queue: (time, priority, number, event)."""
+        return self._queue
+
+    @property
+    def ids(self) -> Iterator[int]:
+        """SimPy's event numbers."""
+        return self._eid
+
+    def play(self) -> None:
+        """Run until nothing is queued: SimPy's own loop, with a short way for alarms."""
+        pending = self.pending
+        while pending:
+            event = pending[0][3]
+            if type(event) is Alarm:
+                self._now = heappop(pending)[0]
+                if event.due_s == self._now:
+                    event.callback()
+            else:
+                self.step()

@@ -7,10 +7,10 @@ engine sets one alarm for many of them, the stepping engine one alarm each; both
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
-from typing import Any
 
 from profiles.step import Line, MixedStep, StepModel
 from sim.engine.batching import Batching
@@ -21,20 +21,16 @@ from sim.engine.memory import Kv
 from sim.engine.requests import COMPLETED, Requests
 
 IDLE, WAKING, DECODING, PREFILLING = range(4)
+FOREVER = 1 << 60
 
 
 class Prompt:
-    """A prompt being prefilled: `done` of `total` tokens (a preempted request prefills its own output again)."""
+    """A prompt being prefilled: `left` of `total` tokens to go (a preempted request prefills its output again)."""
 
-    __slots__ = ("done", "index", "total")
+    __slots__ = ("index", "left", "total")
 
     def __init__(self, index: int, total: int) -> None:
-        self.index, self.total, self.done = index, total, 0
-
-    @property
-    def left(self) -> int:
-        """Tokens still to prefill."""
-        return self.total - self.done
+        self.index, self.total, self.left = index, total, total
 
 
 Chunk = tuple[Prompt, int]
@@ -58,7 +54,7 @@ class Instance:
         leaping: bool,
         on_finish: Callable[[Instance, int], None],
     ) -> None:
-        self.number, self.clock, self.requests, self.model = number, clock, requests, model
+        self.number, self.requests, self.model = number, requests, model
         self.batching, self.kv, self.ledger = batching, kv, ledger
         self.max_seqs, self.max_tokens, self.leaping, self.on_finish = max_seqs, max_tokens, leaping, on_finish
         self.waiting: deque[int] = deque()
@@ -68,8 +64,7 @@ class Instance:
         self.offsets = 0  # sum of the running sequences' offsets: they hold offsets + batch * counter tokens
         self.state = IDLE
         self.alarm_s = 0.0
-        self._generation = 0
-        self._callbacks: list[Callable[[Any], None]] = [self._boundary]
+        self.alarm = Alarm(clock, number + 1, self._boundary)
         # decode run: from anchor_s at counter `counter`, `steps` boundaries passed, next alarm at `target`
         self.counter = 0
         self.anchor_s = 0.0
@@ -119,8 +114,8 @@ class Instance:
         return self.requests.prompt[index] + self.requests.produced[index]
 
     def can_admit(self) -> bool:
-        """Whether the first waiting request finds a sequence slot and KV memory."""
-        if not self.waiting or len(self.running) + len(self.prefilling) >= self.max_seqs:
+        """Whether the first waiting request, there being one, finds a sequence slot and KV memory."""
+        if len(self.running) + len(self.prefilling) >= self.max_seqs:
             return False
         index, batch = self.waiting[0], len(self.running)
         requests = self.requests
@@ -135,22 +130,20 @@ class Instance:
         produced = requests.produced[index]
         prompt = Prompt(index, requests.prompt[index] + produced)
         self.kv.reserve(prompt.total, requests.output[index] - produced)
-        if requests.start_s[index] != requests.start_s[index]:  # NaN: never scheduled before
-            requests.start_s[index] = max(self.alarm_s, requests.arrival_s[index])
+        if not produced:
+            arrival_s = requests.arrival_s[index]
+            requests.start_s[index] = self.alarm_s if self.alarm_s > arrival_s else arrival_s
         self.prefilling.append(prompt)
         return prompt
 
     # ---- boundaries -----------------------------------------------------------------------------------------------
 
     def _alarm(self, time_s: float) -> None:
-        self._generation += 1
         self.alarm_s = time_s
-        self.clock.at(time_s + TIE_S, self.number + 1, Alarm(self._callbacks, self._generation))
+        self.alarm.set(time_s + TIE_S)
 
-    def _boundary(self, alarm: Alarm) -> None:
-        """Something planned has ended, unless the alarm was superseded: settle it and plan what follows."""
-        if alarm.generation != self._generation:
-            return
+    def _boundary(self) -> None:
+        """Something planned has ended: settle it and plan what follows."""
         if self.state == DECODING:
             self.steps = self.target
             if self.finishing[0][0] <= self.counter + self.steps:
@@ -162,14 +155,17 @@ class Instance:
 
     def _plan(self) -> None:
         """Choose and start the next step: prefill chunks (beside the batch where the policy mixes), or decode."""
-        if self.running and self.kv.preempts:
+        batch = len(self.running)
+        if batch and self.offsets + batch * (self.counter + self.steps + self.kv.block) > self.kv.roomy_tokens:
             self._make_room()
-        chunks = self.batching.plan(self)
-        if chunks:
-            self._start_prefill(chunks)
-        elif self.running:
+        if self.waiting or self.prefilling:
+            chunks = self.batching.plan(self)
+            if chunks:
+                self._start_prefill(chunks)
+                return
+        if self.running:
             self._start_decode()
-        elif self.waiting and not self.prefilling:
+        elif self.waiting:
             raise AssertionError("an instance that is empty cannot admit its first request")
         else:
             self.state = IDLE
@@ -194,7 +190,7 @@ class Instance:
         """Send the sequence that joined last back to the queue; `finish_s` holds the time of its last token."""
         requests = self.requests
         index, mark = next(reversed(self.running.items()))
-        requests.produced[index] = requests.output[index] - (mark.ends_at - self.counter)
+        requests.produced[index] = requests.output[index] - (mark[1] - self.counter)
         requests.finish_s[index] = self.alarm_s
         if self.stalled:
             count, requests.finish_s[index] = self.stalled.pop()
@@ -222,22 +218,29 @@ class Instance:
         """Go on decoding: from a new anchor when the batch changed or the table bends, and as far as the plan holds."""
         batch = len(self.running)
         if self.line is None or self.steps >= self.line_steps:
-            self._settle_decode()
-            if self.line is None:
+            if self.steps:
+                self._settle_decode()
+            else:
                 self.anchor_s = self.alarm_s
             self.anchor_kv = self.offsets + batch * self.counter
             self.line = line = self.model.decode(batch, self.anchor_kv)
-            room = (line.kv_end - self.anchor_kv) / batch
-            self.line_steps = 1 << 60 if room > 1e15 else max(1, -int(-room // 1))
+            room = line.kv_end - self.anchor_kv
+            self.line_steps = FOREVER if room == math.inf else max(1, math.ceil(room / batch))
         line = self.line
         target = self.steps + 1
         if self.leaping:
-            want = min(self.finishing[0][0] - self.counter, self.line_steps)
+            want = self.finishing[0][0] - self.counter
+            if want > self.line_steps:
+                want = self.line_steps
             stable = self.batching.stable_for(self)
-            want = min(want, self.steps + int(stable)) if stable < want else want
+            if want - self.steps > stable:
+                want = self.steps + int(stable)
             counter = self.counter + self.steps
             total = self.offsets + batch * counter
-            target = self.steps + max(1, self.kv.steps(want - self.steps, batch, total, self.running, counter))
+            if total + batch * (want - self.steps + self.kv.block) > self.kv.roomy_tokens:
+                want = self.steps + self.kv.steps(want - self.steps, batch, total, self.running, counter)
+            if want > target:
+                target = want
         self.target = target
         self.state = DECODING
         self._alarm(boundary_s(self.anchor_s, line.a_s, line.c_s, batch, self.anchor_kv, target))
@@ -252,54 +255,60 @@ class Instance:
         ledger = self.ledger
         end_s = boundary_s(start_s, a_s, c_s, batch, kv, steps)
         ledger.busy(start_s, end_s, power_w, line.extrapolated)
-        self._record_gaps(line, batch, kv, steps, start_s)
-        done, at_s = 0, start_s
-        while True:  # one pass, unless the grid's intensity changes on the way
-            change_s = ledger.next_change_s(at_s)
-            if end_s <= change_s:
-                until, to_s = steps, end_s
-            else:
-                until = boundary_after(start_s, a_s, c_s, batch, kv, change_s + TIE_S, done + 1, steps)
-                to_s = boundary_s(start_s, a_s, c_s, batch, kv, until)
-                if until - done > 1 and to_s > change_s:  # the step that straddles the change is booked by itself
-                    until -= 1
-                    to_s = boundary_s(start_s, a_s, c_s, batch, kv, until)
-            count = until - done
-            first = counter + done
-            seconds = a_s * count / batch + c_s * (first * count + count * (count - 1) // 2)
-            ledger.decode(seconds, c_s * count, power_w, ledger.intensity(at_s, to_s))
-            if until == steps:
-                break
-            done, at_s = until, to_s
+        if self.stalled:
+            self._record_stall(line, batch, kv, steps, start_s)
+        else:
+            first_s = a_s + c_s * kv
+            ledger.gaps(first_s, first_s + c_s * (batch * (steps - 1)), steps, batch)
+        if end_s <= ledger.next_change_s(start_s):
+            seconds = a_s * steps / batch + c_s * (counter * steps + steps * (steps - 1) // 2)
+            ledger.decode(seconds, c_s * steps, power_w, ledger.now_g_per_kwh)
+        else:
+            self._settle_across_hours(line, batch, kv, steps, start_s, end_s)
         self.counter = counter + steps
         self.anchor_s, self.anchor_kv, self.steps = end_s, kv + batch * steps, 0
         self.line_steps -= steps
 
-    def _record_gaps(self, line: Line, batch: int, kv: int, steps: int, start_s: float) -> None:
-        """Gaps between tokens: the first is longer for sequences that waited while others prefilled."""
+    def _settle_across_hours(self, line: Line, batch: int, kv: int, steps: int, start_s: float, end_s: float) -> None:
+        """Book decode steps under a changing intensity: stretches of one value, and each straddling step by itself."""
+        ledger, a_s, c_s = self.ledger, line.a_s, line.c_s
+        done, at_s = 0, start_s
+        while done < steps:
+            change_s = ledger.next_change_s(at_s)
+            until, to_s = steps, end_s
+            if end_s > change_s:
+                until = boundary_after(start_s, a_s, c_s, batch, kv, change_s + TIE_S, done + 1, steps)
+                to_s = boundary_s(start_s, a_s, c_s, batch, kv, until)
+                if until - done > 1 and to_s > change_s:
+                    until -= 1
+                    to_s = boundary_s(start_s, a_s, c_s, batch, kv, until)
+            count, first = until - done, self.counter + done
+            seconds = a_s * count / batch + c_s * (first * count + count * (count - 1) // 2)
+            ledger.decode(seconds, c_s * count, line.power_w, ledger.intensity(at_s, to_s))
+            done, at_s = until, to_s
+
+    def _record_stall(self, line: Line, batch: int, kv: int, steps: int, start_s: float) -> None:
+        """Gaps of sequences that waited while others prefilled: the first is longer, each by its own wait."""
         first_s = line.a_s + line.c_s * kv
         growth_s = line.c_s * batch
-        if self.stalled:
-            for count, last_s in self.stalled:
-                gap_s = start_s + first_s - last_s
-                self.ledger.gaps(gap_s, gap_s, 1, count)
-            self.stalled.clear()
-            if steps > 1:
-                self.ledger.gaps(first_s + growth_s, first_s + growth_s * (steps - 1), steps - 1, batch)
-        else:
-            self.ledger.gaps(first_s, first_s + growth_s * (steps - 1), steps, batch)
+        for count, last_s in self.stalled:
+            gap_s = start_s + first_s - last_s
+            self.ledger.gaps(gap_s, gap_s, 1, count)
+        self.stalled.clear()
+        if steps > 1:
+            self.ledger.gaps(first_s + growth_s, first_s + growth_s * (steps - 1), steps - 1, batch)
 
     def _finish_due(self) -> None:
         """Let go of every sequence whose last token is made."""
-        finishing, counter, requests = self.finishing, self.counter, self.requests  # the counter may restart below
+        finishing, counter = self.finishing, self.counter  # the counter may restart below
         while finishing and finishing[0][0] <= counter:
             index = heappop(finishing)[1]
             self._leave(index)
-            self.kv.finished(requests.prompt[index], requests.output[index])
             self._complete(index)
 
     def _complete(self, index: int) -> None:
         requests = self.requests
+        self.kv.finished(requests.prompt[index], requests.output[index])
         requests.produced[index] = requests.output[index]
         requests.finish_s[index] = self.alarm_s
         requests.status[index] = COMPLETED
@@ -309,10 +318,11 @@ class Instance:
 
     def _start_prefill(self, chunks: list[Chunk]) -> None:
         """Start a step that carries prefill chunks, beside the batch where the policy mixes."""
-        self._settle_decode()
+        if self.steps:
+            self._settle_decode()
         self.line = None
         batch = len(self.running)
-        sizes = [(new, prompt.done) for prompt, new in chunks]
+        sizes = [(new, prompt.total - prompt.left) for prompt, new in chunks]
         if batch and self.batching.mixes:
             step = self.model.mixed(sizes, batch, self.offsets + batch * self.counter)
         else:
@@ -331,14 +341,14 @@ class Instance:
         start_s, end_s = self.anchor_s, self.alarm_s
         ledger.busy(start_s, end_s, step.power_w, step.extrapolated)
         intensity = ledger.intensity(start_s, end_s)
-        tokens = sum(new for _, new in chunks)
+        second_s = step.prefill_s / sum([new for _, new in chunks])
         for prompt, new in chunks:
-            ledger.prefill(prompt.index, step.prefill_s * new / tokens, step.power_w, intensity)
-            prompt.done += new
+            ledger.prefill(prompt.index, second_s * new, step.power_w, intensity)
+            prompt.left -= new
         if self.running and self.batching.mixes:
             self._ride_along(step, intensity)
         joined = 0
-        while self.prefilling and self.prefilling[0].done == self.prefilling[0].total:
+        while self.prefilling and not self.prefilling[0].left:
             joined += self._join(self.prefilling.popleft(), end_s)
         if joined and not self.batching.mixes:
             self.stalled.append((joined, end_s))
@@ -364,7 +374,6 @@ class Instance:
             self.ledger.gaps(now_s - requests.finish_s[index], now_s - requests.finish_s[index], 1, 1)
         left = requests.output[index] - produced
         if not left:
-            self.kv.finished(requests.prompt[index], requests.output[index])
             self._complete(index)
             return 0
         offset = requests.prompt[index] + produced - self.counter

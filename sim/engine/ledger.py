@@ -8,23 +8,13 @@ a / B + c n and C that of c: constant work when a sequence joins and when it lea
 from __future__ import annotations
 
 from array import array
-from typing import NamedTuple
 
 from profiles.grid import Window
 from sim.engine.requests import Requests
 
-
-class Mark(NamedTuple):
-    """The meters when a sequence joined the batch, and its `offset` (context minus decode counter)."""
-
-    offset: int
-    ends_at: int  # decode counter at which its last token is made
-    a_s: float
-    c_s: float
-    a_j: float
-    c_j: float
-    a_g: float
-    c_g: float
+# The meters when a sequence joined the batch: its offset (context minus decode counter), the decode counter at which
+# its last token is made, then a_s, c_s, a_j, c_j, a_g, c_g. A bare tuple: one is made for every request.
+Mark = tuple[int, int, float, float, float, float, float, float]
 
 
 class Ledger:
@@ -35,6 +25,7 @@ class Ledger:
         self._edges: list[float] = [*window.edges_s.tolist()[1:-1], float("inf")]
         self._values: list[float] = window.g_per_kwh.tolist()
         self._hour = 0
+        self.now_g_per_kwh = self._values[0]  # what held at the last time asked for
         self.a_s = self.c_s = self.a_j = self.c_j = self.a_g = self.c_g = 0.0
         # power timeline: busy stretches
         self.from_s, self.to_s, self.power_w = array("d"), array("d"), array("d")
@@ -42,10 +33,12 @@ class Ledger:
         self.gap_first_s, self.gap_last_s = array("d"), array("d")
         self.gap_steps, self.gap_batch = array("l"), array("l")
         self.extrapolated_s = 0.0
+        self._busy = self.from_s.append, self.to_s.append, self.power_w.append
+        self._gaps = self.gap_first_s.append, self.gap_last_s.append, self.gap_steps.append, self.gap_batch.append
 
     def mark(self, offset: int, ends_at: int) -> Mark:
         """What to remember of a sequence that joins now."""
-        return Mark(offset, ends_at, self.a_s, self.c_s, self.a_j, self.c_j, self.a_g, self.c_g)
+        return offset, ends_at, self.a_s, self.c_s, self.a_j, self.c_j, self.a_g, self.c_g
 
     def charge(self, index: int, mark: Mark) -> None:
         """Hand a sequence that leaves its share of the decode steps since it joined."""
@@ -61,10 +54,11 @@ class Ledger:
 
     def gaps(self, first_s: float, last_s: float, steps: int, batch: int) -> None:
         """Record `steps` gaps between tokens for each of `batch` sequences."""
-        self.gap_first_s.append(first_s)
-        self.gap_last_s.append(last_s)
-        self.gap_steps.append(steps)
-        self.gap_batch.append(batch)
+        add_first, add_last, add_steps, add_batch = self._gaps
+        add_first(first_s)
+        add_last(last_s)
+        add_steps(steps)
+        add_batch(batch)
 
     def intensity(self, from_s: float, to_s: float) -> float:
         """Mean g/kWh over a stretch; the meters only move forward in time."""
@@ -84,14 +78,18 @@ class Ledger:
 
     def next_change_s(self, time_s: float) -> float:
         """When the intensity changes after `time_s` (infinity when it does not)."""
-        self.intensity(time_s, time_s)
-        return self._edges[self._hour]
+        edges = self._edges
+        while time_s >= edges[self._hour]:
+            self._hour += 1
+        self.now_g_per_kwh = self._values[self._hour]
+        return edges[self._hour]
 
     def busy(self, from_s: float, to_s: float, power_w: float, extrapolated: bool) -> None:
         """Extend the power timeline."""
-        self.from_s.append(from_s)
-        self.to_s.append(to_s)
-        self.power_w.append(power_w)
+        add_from, add_to, add_power = self._busy
+        add_from(from_s)
+        add_to(to_s)
+        add_power(power_w)
         if extrapolated:
             self.extrapolated_s += to_s - from_s
 

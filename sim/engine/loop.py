@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sim.engine.batching import POLICIES
 from sim.engine.clock import Alarm, Clock
-from sim.engine.instance import Instance
+from sim.engine.instance import FOREVER, Instance
 from sim.engine.ledger import Ledger
 from sim.engine.memory import PagedKv, WholeRequestKv
 from sim.engine.requests import REJECTED, Requests
@@ -60,22 +60,26 @@ def play(
     instances = [
         _instance(pool, number, clock, requests, leaping, on_finish) for pool in pools for number in pool.numbers
     ]
-    longest = {number: pool.spec.max_model_len or 1 << 60 for pool in pools for number in pool.numbers}
+    longest = [
+        min(pool.spec.max_model_len or FOREVER, instances[number].kv.longest)
+        for pool in pools
+        for number in pool.numbers
+    ]
     arrival_s, prompts, outputs = requests.arrival_s, requests.prompt, requests.output
     size = requests.size
-    callbacks: list[Callable[[Any], None]] = []
+    turn = iter(range(size))
 
-    def arrive(alarm: Alarm) -> None:
-        index = alarm.generation
+    def arrive() -> None:
+        index = next(turn)
         following = index + 1
         if following < size:
-            clock.at(arrival_s[following], 0, Alarm(callbacks, following))
+            arrivals.set(arrival_s[following])
         prompt, now_s = prompts[index], arrival_s[index]
         predicted = predictor.predict(index)
         number = router.route(now_s, prompt, predicted)
         instance = instances[number]
         requests.instance[index] = number
-        if prompt + outputs[index] > longest[number] or not instance.kv.holds(prompt, outputs[index]):
+        if prompt + outputs[index] > longest[number]:
             requests.status[index] = REJECTED
             return
         weight[index] = prompt + predicted
@@ -84,10 +88,10 @@ def play(
         if progress is not None and following % _PROGRESS_EVERY == 0:
             progress(following, size)
 
-    callbacks.append(arrive)
-    clock.at(arrival_s[0], 0, Alarm(callbacks, 0))
+    arrivals = Alarm(clock, 0, arrive)
+    arrivals.set(arrival_s[0])
     began = perf_counter()
-    clock.run()
+    clock.play()
     return Played(requests, instances, perf_counter() - began)
 
 

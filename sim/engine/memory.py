@@ -6,6 +6,7 @@ answer nearly always; only near the limit are the sequences counted, so a roomy 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from sim.engine.ledger import Mark
@@ -16,19 +17,17 @@ WATERMARK = 0.01  # share of the blocks kept free when admitting beside others, 
 class PagedKv:
     """Blocks of `block` tokens; a sequence takes a block when it needs one and may be preempted when none is left."""
 
-    preempts = True
-
     def __init__(self, capacity_tokens: int, block: int) -> None:
         self.block = block
         self.blocks = capacity_tokens // block
         self.reserved = 0  # blocks of prompts that are being prefilled
+        self.roomy_tokens = float(self.blocks * block)  # below this bound nothing need be counted
+        self.longest = self.blocks * block  # tokens of the longest request that could be served alone
         self._roomy = int(self.blocks * (1.0 - WATERMARK))
 
-    def holds(self, prompt: int, output: int) -> bool:
-        """Whether a request could ever be served alone."""
-        return -(-(prompt + output) // self.block) <= self.blocks
-
-    def admits(self, tokens: int, output: int, batch: int, total: int, running: Mapping[int, Mark], counter: int) -> bool:
+    def admits(
+        self, tokens: int, output: int, batch: int, total: int, running: Mapping[int, Mark], counter: int
+    ) -> bool:
         """Whether a prompt of `tokens` fits beside `batch` sequences that hold `total` tokens."""
         need = -(-tokens // self.block)
         alone = batch == 0 and self.reserved == 0
@@ -41,10 +40,12 @@ class PagedKv:
     def reserve(self, tokens: int, output: int) -> None:
         """Take the blocks of a prompt that begins its prefill."""
         self.reserved += -(-tokens // self.block)
+        self.roomy_tokens = float((self.blocks - self.reserved) * self.block)
 
     def release(self, tokens: int, output: int) -> None:
         """Give back what `reserve` took: the sequence runs now and is counted by its context, or is gone."""
         self.reserved -= -(-tokens // self.block)
+        self.roomy_tokens = float((self.blocks - self.reserved) * self.block)
 
     def finished(self, prompt: int, output: int) -> None:
         """A running sequence left; its blocks were counted from its context, nothing is kept here."""
@@ -73,17 +74,16 @@ class PagedKv:
 class WholeRequestKv:
     """Prompt and all output tokens are reserved at admission; nothing is ever preempted."""
 
-    preempts = False
+    block = 1
+    roomy_tokens = math.inf
 
     def __init__(self, capacity_tokens: int, block: int) -> None:
-        self.capacity = capacity_tokens
+        self.longest = self.capacity = capacity_tokens
         self.reserved = 0
 
-    def holds(self, prompt: int, output: int) -> bool:
-        """Whether a request could ever be served alone."""
-        return prompt + output <= self.capacity
-
-    def admits(self, tokens: int, output: int, batch: int, total: int, running: Mapping[int, Mark], counter: int) -> bool:
+    def admits(
+        self, tokens: int, output: int, batch: int, total: int, running: Mapping[int, Mark], counter: int
+    ) -> bool:
         """Whether the whole request fits beside what is reserved."""
         return self.reserved + tokens + output <= self.capacity
 
