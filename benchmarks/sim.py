@@ -1,0 +1,111 @@
+"""Speed of the simulator beside a bare SimPy loop, both timed in the same run: medians of five, interleaved.
+
+    .venv/bin/python -m benchmarks.sim [TRACE]
+
+TRACE defaults to the Azure 2023 conversation trace of the shared data where it is there, else to a generated trace of
+the same size and length shape. The million-request run is in a process of its own, so that its memory can be read.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import simpy
+
+from sim.run import run
+from sim.scenario import Scenario
+from sim.trace import read_trace
+
+ROUNDS = 5
+TIMEOUTS = 300_000
+CONV = Path(__file__).resolve().parents[2] / "shared" / "data" / "traces" / "azure_2023_conv.csv"
+GENERATED = {"duration_s": 3502.0, "rate_per_s": 5.53, "lengths": "azure-conv"}
+
+
+def bare_simpy() -> float:
+    """Timeouts a second of one process that does nothing else."""
+    env = simpy.Environment()
+
+    def ticking():  # type: ignore[no-untyped-def]
+        for _ in range(TIMEOUTS):
+            yield env.timeout(1)
+
+    env.process(ticking())
+    began = time.perf_counter()
+    env.run()
+    return TIMEOUTS / (time.perf_counter() - began)
+
+
+def scenario(trace: str | None, instances: int, **changes: object) -> Scenario:
+    """H100s on llama-3.1-8b at one site; batching chunked, least outstanding tokens."""
+    pool = {"name": "h100", "site": "s", "gpu": "h100-sxm-80gb", "model": "llama-3.1-8b", "instances": instances}
+    document = {"sites": [{"name": "s", "grid": "US-CAL-CISO"}], "pools": [pool]}
+    source = {"trace": trace} if trace else {"generator": GENERATED}
+    return Scenario.model_validate(document | source | changes)
+
+
+def loop_speed(trace: str | None, instances: int) -> None:
+    """Requests a second of the loop alone, against the bare loop of the same round."""
+    asked = scenario(trace, instances)
+    replayed = read_trace(trace) if trace else None
+    ratios, rates, bares = [], [], []
+    for _ in range(ROUNDS):
+        before = bare_simpy()
+        rate = run(asked, trace=replayed).summary["requests_per_wall_s"]
+        bare = 0.5 * (before + bare_simpy())
+        ratios.append(bare / rate)
+        rates.append(rate)
+        bares.append(bare)
+    print(
+        f"loop, {instances} instances: {statistics.median(rates):,.0f} requests/s; bare SimPy "
+        f"{statistics.median(bares):,.0f} timeouts/s; 1/{statistics.median(ratios):.1f} of it (median of {ROUNDS})"
+    )
+
+
+def process_time(trace: str | None) -> None:
+    """The whole `simulate` process: start-up, trace, loop, books, output directory."""
+    simulate = Path(sys.executable).with_name("simulate")
+    took = []
+    with tempfile.TemporaryDirectory() as folder:
+        spec = Path(folder) / "scenario.yaml"
+        spec.write_text(json.dumps(scenario(trace, 8).model_dump(mode="json", exclude_none=True)))
+        for _ in range(ROUNDS):
+            began = time.perf_counter()
+            subprocess.run([simulate, spec, "--json", "-o", f"{folder}/run"], check=True, capture_output=True)
+            took.append(time.perf_counter() - began)
+    print(f"whole process, 8 instances: {statistics.median(took):.2f} s (median of {ROUNDS})")
+
+
+def million() -> None:
+    """1,000,000 generated requests on 40 instances: time and peak memory of this process."""
+    generated = GENERATED | {"duration_s": 1_000_000 / 27.6, "rate_per_s": 27.6}
+    began = time.perf_counter()
+    summary = run(scenario(None, 40, generator=generated)).summary
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(
+        f"{summary['requests']['total']:,} requests on 40 instances: {time.perf_counter() - began:.0f} s in all, "
+        f"{summary['requests_per_wall_s']:,.0f} requests/s in the loop, {peak_gb:.2f} GB at most"
+    )
+
+
+def main(arguments: list[str]) -> None:
+    if arguments == ["--million"]:
+        return million()
+    trace = arguments[0] if arguments else str(CONV) if CONV.is_file() else None
+    print(f"trace: {Path(trace).name if trace else 'generated'}")
+    loop_speed(trace, 8)
+    loop_speed(trace, 4)
+    process_time(trace)
+    subprocess.run([sys.executable, "-m", "benchmarks.sim", "--million"], check=True)
+    return None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
