@@ -95,7 +95,7 @@ class StepModel:
             return alone
         line = self.decode(batch, kv_tokens)
         rule = self.profile.mixed
-        tokens = sum([new for new, _ in chunks])
+        tokens = chunks[0][0] if len(chunks) == 1 else sum([new for new, _ in chunks])
         time_s, _ = self._prefill.time_s(chunks, tokens, extra=batch)
         time_s += self._step_s + self._sequence_s * (len(chunks) + batch)
         decode_c = 0.0
@@ -237,8 +237,12 @@ class _Prefill:
         """Seconds and whether it is extrapolated; `extra` decode tokens ride along in the linear layers."""
         curve = self._curve(tokens + extra)
         if self.pair_s:
-            pairs = sum([new * (past + 0.5 * new) for new, past in chunks])
-            longest = max(chunks)[0]
+            if len(chunks) == 1:  # the common step
+                longest, past = chunks[0]
+                pairs = longest * (past + 0.5 * longest)
+            else:
+                longest = max(chunks)[0]
+                pairs = sum([new * (past + 0.5 * new) for new, past in chunks])
             curve = max(curve + self.pair_s * (pairs - 0.5 * (tokens + extra) ** 2), self._curve(longest))
         return curve, tokens > self._row[-1][0]
 

@@ -39,24 +39,37 @@ class Predictor:
 class LeastLoaded:
     """Instances by outstanding tokens (assigned and not completed); the lower number wins a tie.
 
-    A heap with stale entries, so that an answer costs the logarithm of the fleet.
+    A short fleet is scanned; a long one keeps a heap with stale entries, so that an answer costs its logarithm.
     """
 
-    def __init__(self, numbers: Sequence[int]) -> None:
-        self.load = dict.fromkeys(numbers, 0)
-        self._heap = [(0, number) for number in sorted(numbers)]
+    SCAN = 48
+
+    def __init__(self, numbers: range) -> None:
+        self._first = numbers.start
+        self._load = [0] * len(numbers)
+        self._heap: list[tuple[int, int]] | None = None
+        if len(numbers) > self.SCAN:
+            self._heap = [(0, place) for place in range(len(numbers))]
 
     def least(self) -> int:
         """The instance with the fewest outstanding tokens."""
-        heap, load = self._heap, self.load
+        heap, load = self._heap, self._load
+        if heap is None:
+            return self._first + load.index(min(load))
         while load[heap[0][1]] != heap[0][0]:
             heappop(heap)
-        return heap[0][1]
+        return self._first + heap[0][1]
+
+    def least_tokens(self) -> int:
+        """How many tokens that instance has outstanding."""
+        return self._load[self.least() - self._first]
 
     def add(self, number: int, tokens: int) -> None:
         """Tokens were assigned to an instance, or (negative) taken off it."""
-        load = self.load[number] = self.load[number] + tokens
-        heappush(self._heap, (load, number))
+        place = number - self._first
+        load = self._load[place] = self._load[place] + tokens
+        if self._heap is not None:
+            heappush(self._heap, (load, place))
 
 
 class Router(Protocol):
@@ -93,7 +106,7 @@ class LeastOutstandingTokens(LeastLoaded):
     """The instance with the fewest outstanding tokens, whatever its GPU."""
 
     def __init__(self, pools: Sequence[LivePool]) -> None:
-        super().__init__([number for pool in pools for number in pool.numbers])
+        super().__init__(range(pools[0].numbers.start, pools[-1].numbers.stop))
 
     def route(self, now_s: float, prompt: int, output: int) -> int:
         """The least loaded instance of the fleet."""
@@ -124,7 +137,7 @@ class LeastAddedCarbon:
         best, best_key = 0, (True, float("inf"))
         for k, pool in enumerate(self._pools):
             index = self._index[k]
-            share = index.load[index.least()] / pool.token_limit
+            share = index.least_tokens() / pool.token_limit
             full = share >= 1.0
             grams = (pool.prompt_j * prompt + pool.output_j * output) * pool.intensity_now(now_s) * pool.pue
             key = (full, share if full else grams)

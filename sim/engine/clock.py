@@ -22,7 +22,7 @@ class Alarm(Event):
     """A bare event that is set again and again; an earlier setting that is still queued is passed over."""
 
     def __init__(self, clock: Clock, priority: int, callback: Callable[[], None]) -> None:
-        self.callbacks = None
+        self.callbacks = []  # never SimPy's way: `Clock.play` calls `callback`
         self.callback = callback
         self.due_s = -1.0
         self._priority = priority
@@ -51,10 +51,11 @@ class Clock(Environment):
         """Run until nothing is queued: SimPy's own loop, with a short way for alarms."""
         pending = self.pending
         while pending:
-            event = pending[0][3]
-            if type(event) is Alarm:
-                self._now = heappop(pending)[0]
-                if event.due_s == self._now:
-                    event.callback()
-            else:
+            entry = heappop(pending)
+            alarm = entry[3]
+            if type(alarm) is not Alarm:
+                heappush(pending, entry)
                 self.step()
+            elif alarm.due_s == entry[0]:
+                self._now = entry[0]
+                alarm.callback()

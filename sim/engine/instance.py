@@ -84,7 +84,7 @@ class Instance:
         self.waiting.append(index)
         if self.state == IDLE:
             self.state = WAKING
-            self._alarm(now_s)
+            self._wake_at(now_s)
         elif (
             self.state == DECODING
             and self.target - self.steps > 1
@@ -104,7 +104,7 @@ class Instance:
         )
         if target < self.target:
             self.target = target
-            self._alarm(boundary_s(self.anchor_s, line.a_s, line.c_s, batch, self.anchor_kv, target))
+            self._wake_at(boundary_s(self.anchor_s, line.a_s, line.c_s, batch, self.anchor_kv, target))
 
     # ---- what the batching policy asks and does -------------------------------------------------------------------
 
@@ -138,7 +138,7 @@ class Instance:
 
     # ---- boundaries -----------------------------------------------------------------------------------------------
 
-    def _alarm(self, time_s: float) -> None:
+    def _wake_at(self, time_s: float) -> None:
         self.alarm_s = time_s
         self.alarm.set(time_s + TIE_S)
 
@@ -243,7 +243,7 @@ class Instance:
                 target = want
         self.target = target
         self.state = DECODING
-        self._alarm(boundary_s(self.anchor_s, line.a_s, line.c_s, batch, self.anchor_kv, target))
+        self._wake_at(boundary_s(self.anchor_s, line.a_s, line.c_s, batch, self.anchor_kv, target))
 
     def _settle_decode(self) -> None:
         """Book the decode steps since the anchor and move the anchor to their end."""
@@ -332,7 +332,7 @@ class Instance:
         self.step, self.chunks = step, chunks
         self.anchor_s = self.alarm_s
         self.state = PREFILLING
-        self._alarm(self.alarm_s + step.time_s)
+        self._wake_at(self.alarm_s + step.time_s)
 
     def _settle_prefill(self) -> None:
         """Book a prefill step, move its prompts on, and let those that are done join the batch."""
