@@ -99,7 +99,7 @@ def _refuse_expert_parallel(pool: PoolText, model: str, text: str) -> None:
         return
     from profiles.catalog import llm
 
-    if not llm(model).moe:
+    if not llm(model).experts:
         what = f"{model} is dense: it has no experts to spread, so ep says nothing"
         raise UsageError(what, field=f"--pool {text}", mend="drop :ep")
     raise UsageError("expert parallelism is not simulated yet", field=f"--pool {text}", mend="use tpN or dpN")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -42,4 +46,52 @@ def command(
 
     Exits 4 when there is no GPU to measure.
     """
-    raise NotImplementedError
+    from calibrate import measure
+    from profiles.outputs import dumps
+    from profiles.profile import save
+
+    checkpoint = None if output is None else output.with_suffix(".points.jsonl")
+    with _watch(quiet) as progress:
+        profile = measure(
+            model,
+            runner=runner,
+            gpu_index=gpu,
+            device=device,
+            precision=precision,
+            quick=quick,
+            progress=progress,
+            checkpoint=checkpoint,
+        )
+    for text in profile.provenance.notes:
+        opt.note(f"note: {text}", quiet)
+    if output is not None:
+        save(profile, output)
+        if checkpoint is not None:
+            checkpoint.unlink(missing_ok=True)
+    document = profile.model_dump(mode="json", exclude_none=True)
+    if as_json:
+        opt.print_json({"profile": document, "file": None if output is None else str(output)})
+    elif output is None:
+        click.echo(dumps(document))
+    else:
+        points = len(profile.prefill.time_s) + len(profile.decode.time_s)
+        click.echo(f"{output}: {profile.key}, {profile.provenance.kind}, {points} points")
+
+
+@contextmanager
+def _watch(quiet: bool) -> Iterator[Callable[[Any], None] | None]:
+    """A line on stderr that says what is being measured, at what power, and how long it will take."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.status import Status
+
+    with Status("preparing", console=Console(stderr=True)) as status:
+
+        def show(step: Any) -> None:
+            watts = "" if step.power_w is None else f", {step.power_w:.0f} W"
+            left = "" if step.eta_s is None else f", {step.eta_s / 60:.1f} min to go"
+            status.update(f"{step.done}/{step.total} {step.label}{watts}{left}")
+
+        yield show

@@ -43,6 +43,8 @@ def command(
         if no_verify or output is not None or gap is not None:
             raise click.UsageError("--melange prints the optimum; it takes neither --no-verify, --gap nor -o")
         _melange(melange, divisible, time_limit, as_json)
+    elif study is not None:
+        _study(study, time_limit, gap, not no_verify, as_json, output, quiet)
 
 
 def _melange(file: str, divisible: bool, time_limit: float | None, as_json: bool) -> None:
@@ -58,4 +60,47 @@ def _melange(file: str, divisible: bool, time_limit: float | None, as_json: bool
         return
     fleet = ", ".join(f"{count} x {name}" for name, count in answer["fleet"].items()) or "no fleet"
     click.echo(f"{answer['cost']:.2f} $/h: {fleet}")
-    click.echo(f"{answer['status']}; bound {answer['bound']:.2f} $/h, gap {round(100 * answer['gap'], 4):g} %")
+    if answer["bound"] is None:
+        click.echo(f"{answer['status']}; no bound was proved")
+    else:
+        click.echo(f"{answer['status']}; bound {answer['bound']:.2f} $/h, gap {round(100 * answer['gap'], 4):g} %")
+
+
+def _study(
+    file: str,
+    time_limit: float | None,
+    gap: float | None,
+    verify: bool,
+    as_json: bool,
+    output: Path | None,
+    quiet: bool,
+) -> None:
+    """Solve a study, write the plan, replay it; Unverified (exit 5) after everything was shown and written."""
+    from optimizer import refine, solve, study, written
+    from profiles.outputs import write_json
+
+    asked = study.read(file)
+    changes = {"time_limit_s": time_limit, "gap": gap}
+    asked = asked.model_copy(update={key: value for key, value in changes.items() if value is not None})
+    opt.note("solving", quiet)
+    plan = solve(asked)
+    if output is not None:
+        written.write(plan, asked, output)
+    verdict = None
+    if verify:
+        opt.note("replaying the plan", quiet)
+        verdict = refine.replay(plan, asked)
+        if output is not None:
+            write_json(output / "verdict.json", verdict.document())
+    opt.warn(plan.warnings, quiet)
+    if as_json:
+        replayed = None if verdict is None else verdict.document()
+        opt.print_json({"plan": plan.document(), "replay": replayed})
+    else:
+        from carbonfleet.plan_text import plan_report
+
+        click.echo(plan_report(plan, verdict))
+        if output is not None:
+            click.echo(f"\nplan directory: {output}; replay it with: simulate {output / 'scenario.yaml'}")
+    if verdict is not None:
+        refine.require(verdict)

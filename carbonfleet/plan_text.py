@@ -1,0 +1,74 @@
+"""A plan as short plain text for people: fleet, proof, books, why the others lost, and what the replay found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from carbonfleet.text import energy, figure, grams, share, table
+
+if TYPE_CHECKING:
+    from optimizer.plan import Plan
+    from optimizer.refine import Verdict
+
+
+def plan_report(plan: Plan, verdict: Verdict | None) -> str:
+    """The plan on one screen, and the replay's verdict where there was one."""
+    blocks = [_proof(plan), _fleet(plan), _unused(plan), _replay(verdict), ["assumed:", *_indented(plan.assumptions)]]
+    return "\n\n".join("\n".join(block) for block in blocks if block)
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"  {line}" for line in lines]
+
+
+def _proof(plan: Plan) -> list[str]:
+    """Objective, bound, gap and the true status."""
+    amount = grams if plan.objective_unit == "g" else lambda value: f"{figure(value, 5)} {plan.objective_unit}"
+    proof = "no bound was proved" if plan.bound is None else f"bound {amount(plan.bound)}"
+    gap = "" if plan.gap is None else f", gap {100 * plan.gap:.3g} %"
+    return [
+        f"{plan.status}: {amount(plan.objective)} over {plan.horizon_s / 3600:,.0f} h; {proof}{gap}",
+        f"carbon {grams(plan.carbon_g)}: operational {grams(plan.operational_g)}, avoidable embodied "
+        f"{grams(plan.embodied_g)} ({share(plan.embodied_g, plan.carbon_g)}); "
+        f"{grams(plan.carbon_g_per_1k_output_tokens)} per 1k output tokens; energy {energy(plan.energy_j)}",
+    ]
+
+
+def _fleet(plan: Plan) -> list[str]:
+    """What to buy or keep, and how to run it."""
+    rows = []
+    for row in plan.fleet:
+        owned = " (owned)" if row.owned else ""
+        setting = [f"tp{row.tp}", f"{row.max_batch}", row.tier]
+        carbon = [share(row.share, 1.0), share(row.utilisation, 1.0), grams(row.operational_g), grams(row.embodied_g)]
+        rows.append([f"{row.units} x {row.host}{owned}", row.site, *setting, *carbon])
+    head = ["units", "site", "tp", "batch", "tier", "traffic", "busy", "operational", "embodied"]
+    return table(head, rows, text_columns=2)
+
+
+def _unused(plan: Plan) -> list[str]:
+    """Why each other type is not in the plan."""
+    lines = [
+        f"  {row.get('gpu', '')} at {row.get('site', '')}: {row.get('why', '')}"
+        for row in plan.unused
+        if row.get("why")
+    ]
+    return ["not chosen:", *lines] if lines else []
+
+
+def _replay(verdict: Verdict | None) -> list[str]:
+    """Plan beside replay."""
+    if verdict is None:
+        return ["not replayed: the plan is unverified"]
+    rows = [
+        [
+            f"{row.what} ({row.unit})" if row.unit else row.what,
+            figure(row.planned, 4),
+            figure(row.replayed, 4),
+            "-" if row.difference is None else f"{100 * row.difference:+.1f} %",
+        ]
+        for row in verdict.rows
+    ]
+    word = "verified" if verdict.verified else f"unverified ({'; '.join(verdict.misses)})"
+    head = f"replay of {verdict.requests:,} requests over {verdict.horizon_s / 3600:,.1f} h: {word}"
+    return [head, *table(["", "plan", "replay", "difference"], rows), *_indented(verdict.notes)]
