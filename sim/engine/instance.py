@@ -84,7 +84,8 @@ class Instance:
         self.waiting.append(index)
         if self.state == IDLE:
             self.state = WAKING
-            self._wake_at(now_s)
+            self.alarm_s = now_s
+            self.alarm.set(self.alarm_s + TIE_S)
         elif (
             self.state == DECODING
             and self.target - self.steps > 1
@@ -104,7 +105,8 @@ class Instance:
         )
         if target < self.target:
             self.target = target
-            self._wake_at(boundary_s(self.anchor_s, line.a_s, line.c_s, batch, self.anchor_kv, target))
+            self.alarm_s = boundary_s(self.anchor_s, line.a_s, line.c_s, batch, self.anchor_kv, target)
+            self.alarm.set(self.alarm_s + TIE_S)
 
     # ---- what the batching policy asks and does -------------------------------------------------------------------
 
@@ -138,12 +140,8 @@ class Instance:
 
     # ---- boundaries -----------------------------------------------------------------------------------------------
 
-    def _wake_at(self, time_s: float) -> None:
-        self.alarm_s = time_s
-        self.alarm.set(time_s + TIE_S)
-
     def _boundary(self) -> None:
-        """Something planned has ended: settle it and plan what follows."""
+        """Settle what just ended, then start the next step: prefill chunks (beside the batch or not), or decode."""
         if self.state == DECODING:
             self.steps = self.target
             if self.finishing[0][0] <= self.counter + self.steps:
@@ -151,10 +149,6 @@ class Instance:
                 self._finish_due()
         elif self.state == PREFILLING:
             self._settle_prefill()
-        self._plan()
-
-    def _plan(self) -> None:
-        """Choose and start the next step: prefill chunks (beside the batch where the policy mixes), or decode."""
         batch = len(self.running)
         if batch and self.offsets + batch * (self.counter + self.steps + self.kv.block) > self.kv.roomy_tokens:
             self._make_room()
@@ -243,7 +237,8 @@ class Instance:
                 target = want
         self.target = target
         self.state = DECODING
-        self._wake_at(boundary_s(self.anchor_s, line.a_s, line.c_s, batch, self.anchor_kv, target))
+        self.alarm_s = boundary_s(self.anchor_s, line.a_s, line.c_s, batch, self.anchor_kv, target)
+        self.alarm.set(self.alarm_s + TIE_S)
 
     def _settle_decode(self) -> None:
         """Book the decode steps since the anchor and move the anchor to their end."""
@@ -332,7 +327,8 @@ class Instance:
         self.step, self.chunks = step, chunks
         self.anchor_s = self.alarm_s
         self.state = PREFILLING
-        self._wake_at(self.alarm_s + step.time_s)
+        self.alarm_s = self.alarm_s + step.time_s
+        self.alarm.set(self.alarm_s + TIE_S)
 
     def _settle_prefill(self) -> None:
         """Book a prefill step, move its prompts on, and let those that are done join the batch."""
