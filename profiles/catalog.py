@@ -6,28 +6,36 @@ cell is an unknown figure (None), never a guess; `verify` names figures that wer
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
-from profiles.inputs import InputError, near_miss, read_text
+from profiles.inputs import InputError, near_miss
+from profiles.tables import Entry, Row, read_table
 from profiles.units import BYTES_PER_GB
 
 DATA = Path(__file__).parent / "data"
 PRECISION_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "fp4": 0.5, "int4": 0.5}
 
-# Watts of host components beside the GPUs, and losses: facts of public host models (Boavizta, GreenSKU, vendor sheets).
-CPU_W, DRAM_W_PER_GB, SSD_W_PER_TB, NIC_W, CHASSIS_W, FAN_W = 145.0, 0.37, 5.0, 19.0, 35.0, 112.0
+# Watts of host components beside the GPUs, and losses: figures of the public host model of GreenSKU and Boavizta.
+CPU_W = 145.0  # half of a 290 W Genoa: serving leaves most of a host's CPU idle (EcoServe: 6 % used)
+DRAM_W_PER_GB, SSD_W_PER_TB, NIC_W, CHASSIS_W, FAN_W = 0.37, 5.0, 19.0, 35.0, 112.0
 CONVERSION_LOSS = 1.05 / 0.95  # voltage regulators and power supplies
+
+_SPEC_COLUMNS = ("memory_gb", "bandwidth_gb_s", "tdp_w", "die_mm2", "memory_type", "release_year")
+_IDLE_UNKNOWN = "unknown: no vendor publishes it; calibrate measures it"
+_NODE_RULE = "ACT's nearest row to {}: 12 nm as 14, 6 nm as 7, 4 nm as 5"
+_PACKAGE_RULE = "one per GDDR chip (2 GB, 3 GB of GDDR7) or HBM site, as Boavizta's gpu_specs counts the cards it lists"
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One accelerator; `die_mm2` sums its logic dies, `memory_packages` counts DRAM packages or HBM sites."""
+    """One accelerator: memory in bytes, bandwidth in bytes/s, board power and idle in watts, dense bf16 in FLOP/s.
+
+    `die_mm2` sums its `dies` logic dies, `memory_packages` counts DRAM packages or HBM sites. `sources` gives the
+    source of each column of gpus.csv, `verify` the columns whose figures were recalled and not re-read.
+    """
 
     name: str
     vendor: str
@@ -38,12 +46,13 @@ class Gpu:
     idle_w: float | None
     flops_bf16: float
     die_mm2: float | None
-    dies: int
+    dies: int | None
+    process: str | None
     act_node_nm: int | None
     memory_type: str
     memory_packages: int | None
     release_year: int
-    sources: dict[str, str]
+    sources: dict[str, str] = field(compare=False)
     verify: tuple[str, ...]
 
     @property
@@ -54,7 +63,10 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A unit one can buy: `gpus` GPUs of one type with the server around them; `power_w` is what the server draws."""
+    """A unit one can buy: `gpus` GPUs of one type and the server around them.
+
+    `power_w` is what the server draws beside its GPUs while on; `chassis_2u` counts the chassis in 2U of height.
+    """
 
     name: str
     gpu: str
@@ -63,6 +75,7 @@ class Host:
     dram_gb: float
     ssd_tb: float
     nics: int
+    chassis_2u: int
     fans: int
     power_w: float
     source: str
@@ -70,7 +83,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Llm:
-    """The shape of a decoder; experts is 0 for a dense model."""
+    """The shape of a decoder; experts is 0 for a dense model, `intermediate` is the MLP width one token passes."""
 
     name: str
     aliases: tuple[str, ...]
@@ -90,12 +103,21 @@ class Llm:
     source: str
 
     @property
+    def moe(self) -> bool:
+        """Whether the MLPs are mixtures of experts."""
+        return self.experts > 0
+
+    @property
     def active_params(self) -> int:
         """Parameters that one token passes through."""
-        if not self.experts:
-            return self.params
         idle = self.experts - self.experts_per_token
         return self.params - self.layers * idle * 3 * self.hidden * self.expert_intermediate
+
+    @property
+    def linear_flops_per_token(self) -> float:
+        """FLOPs of one token outside attention: two for each weight it meets (the embedding is only looked up)."""
+        looked_up = 0 if self.tied_embeddings else self.vocab * self.hidden
+        return 2.0 * (self.active_params - looked_up)
 
     def weights_bytes(self, precision: str) -> float:
         """Bytes of all weights.
@@ -120,74 +142,15 @@ def _bytes(precision: str) -> float:
     return PRECISION_BYTES[precision]
 
 
-Entry = TypeVar("Entry", Gpu, Host, Llm)
-
-
-class Row:
-    """One CSV row whose cells are checked on reading."""
-
-    def __init__(self, file: Path, line: int, cells: dict[str, str]) -> None:
-        self._file, self._line, self._cells = file, line, cells
-
-    def text(self, column: str) -> str:
-        """A cell that must not be empty."""
-        value = self._cells.get(column) or ""
-        if not value:
-            raise InputError("empty", file=self._file, line=self._line, field=column, mend="fill it in")
-        return value
-
-    def words(self, column: str) -> tuple[str, ...]:
-        """Words between spaces; an empty cell gives none."""
-        return tuple((self._cells.get(column) or "").split())
-
-    def maybe(self, column: str) -> float | None:
-        """A positive number, or None where it is unknown."""
-        text = self._cells.get(column) or ""
-        if not text:
-            return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = -1.0
-        if not 0.0 < value < 1e13:
-            raise InputError(f"{text!r} is not a positive number", file=self._file, line=self._line, field=column)
-        return value
-
-    def number(self, column: str) -> float:
-        """A positive number that must be known."""
-        value = self.maybe(column)
-        if value is None:
-            raise InputError("empty", file=self._file, line=self._line, field=column, mend="fill it in")
-        return value
-
-    def count(self, column: str) -> int:
-        """A whole number; 0 where the cell is empty."""
-        return int(self.maybe(column) or 0)
-
-
-def read_table(file: Path, make: Callable[[Row], Entry]) -> dict[str, Entry]:
-    """Read one catalogue table.
-
-    Raises:
-        InputError: a row is broken or a name is given twice; file and line are named.
-    """
-    entries: dict[str, Entry] = {}
-    reader = csv.DictReader(io.StringIO(read_text(file)))
-    for cells in reader:
-        line = reader.line_num
-        if None in cells or None in cells.values():
-            raise InputError("wrong number of columns", file=file, line=line)
-        entry = make(Row(file, line, cells))
-        if entry.name in entries:
-            raise InputError(f"{entry.name} is given twice", file=file, line=line)
-        entries[entry.name] = entry
-    return entries
-
-
 def _gpu(row: Row) -> Gpu:
-    idle_w, die_mm2, node = row.maybe("idle_w"), row.maybe("die_mm2"), row.count("act_node_nm")
+    verify = row.words("verify")
+    for column in verify:
+        if column not in row.columns():
+            raise row.refuse("verify", f"no column {column!r}", near_miss(column, row.columns()))
+    idle_w, process = row.maybe("idle_w"), " ".join(row.words("process")) or None
+    spec = row.text("spec_source")
     return Gpu(
-        name=row.text("name"),
+        name=row.name("name"),
         vendor=row.text("vendor"),
         aliases=row.words("aliases"),
         memory_bytes=row.number("memory_gb") * BYTES_PER_GB,
@@ -195,91 +158,98 @@ def _gpu(row: Row) -> Gpu:
         tdp_w=row.maybe("tdp_w"),
         idle_w=idle_w,
         flops_bf16=row.number("bf16_tflops") * 1e12,
-        die_mm2=die_mm2,
-        dies=row.count("dies"),
-        act_node_nm=node or None,
+        die_mm2=row.maybe("die_mm2"),
+        dies=row.maybe_count("dies"),
+        process=process,
+        act_node_nm=row.maybe_count("act_node_nm"),
         memory_type=row.text("memory_type"),
-        memory_packages=row.count("memory_packages") or None,
+        memory_packages=row.maybe_count("memory_packages"),
         release_year=row.count("release_year"),
         sources={
-            "spec": row.text("spec_source"),
+            **dict.fromkeys(_SPEC_COLUMNS, spec),
             "bf16_tflops": row.text("bf16_source"),
-            "idle_w": row.text("idle_source") if idle_w else "unknown: no vendor publishes it; calibrate measures it",
+            "idle_w": row.text("idle_source") if idle_w is not None else _IDLE_UNKNOWN,
+            "act_node_nm": _NODE_RULE.format(process) if process else "unknown",
+            "memory_packages": _PACKAGE_RULE,
         },
-        verify=row.words("verify"),
+        verify=verify,
     )
 
 
 def _host(row: Row) -> Host:
     cpus, dram_gb, ssd_tb = row.count("cpus"), row.number("dram_gb"), row.number("ssd_tb")
-    nics, fans, source = row.count("nics"), row.count("fans"), row.text("source")
-    power_w = row.maybe("power_w")
+    nics, chassis, fans = row.count("nics"), row.count("chassis_2u"), row.count("fans")
+    power_w, source = row.maybe("power_w"), row.text("source")
     if power_w is None:
-        parts = cpus * CPU_W + dram_gb * DRAM_W_PER_GB + ssd_tb * SSD_W_PER_TB + nics * NIC_W + CHASSIS_W + fans * FAN_W
-        power_w = round(parts * CONVERSION_LOSS)
-        source = (
-            f"{source}; watts = ({cpus} x {CPU_W:g} CPU + {dram_gb:g} GB x {DRAM_W_PER_GB} + {ssd_tb:g} TB x "
-            f"{SSD_W_PER_TB:g} + {nics} x {NIC_W:g} NIC + {CHASSIS_W:g} chassis + {fans} x {FAN_W:g} fans) "
-            "x 1.05 / 0.95"
+        parts_w = cpus * CPU_W + dram_gb * DRAM_W_PER_GB + ssd_tb * SSD_W_PER_TB
+        power_w = round((parts_w + nics * NIC_W + chassis * CHASSIS_W + fans * FAN_W) * CONVERSION_LOSS)
+        source += (
+            f"; watts modelled: ({cpus} x {CPU_W:g} CPU + {dram_gb:g} GB x {DRAM_W_PER_GB} + {ssd_tb:g} TB x "
+            f"{SSD_W_PER_TB:g} + {nics} x {NIC_W:g} NIC + {chassis} x {CHASSIS_W:g} chassis + {fans} x {FAN_W:g} "
+            f"fans) x 1.05 / 0.95 = {power_w}"
         )
     return Host(
-        name=row.text("name"),
-        gpu=row.text("gpu"),
+        name=row.name("name"),
+        gpu=row.name("gpu", gpus()),
         gpus=row.count("gpus"),
         cpus=cpus,
         dram_gb=dram_gb,
         ssd_tb=ssd_tb,
         nics=nics,
+        chassis_2u=chassis,
         fans=fans,
-        power_w=power_w,
+        power_w=float(power_w),
         source=source,
     )
 
 
 def _llm(row: Row) -> Llm:
+    shape: dict[str, Any] = {
+        column: row.count(column)
+        for column in ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocab", "params")
+    }
+    moe = {column: row.maybe_count(column) or 0 for column in ("experts", "experts_per_token", "expert_intermediate")}
     return Llm(
-        name=row.text("name"),
+        name=row.name("name"),
         aliases=row.words("aliases"),
-        layers=row.count("layers"),
-        hidden=row.count("hidden"),
-        intermediate=row.count("intermediate"),
-        heads=row.count("heads"),
-        kv_heads=row.count("kv_heads"),
-        head_dim=row.count("head_dim"),
-        vocab=row.count("vocab"),
-        params=row.count("params"),
-        experts=row.count("experts"),
-        experts_per_token=row.count("experts_per_token"),
-        expert_intermediate=row.count("expert_intermediate"),
-        tied_embeddings=row.text("tied_embeddings") == "yes",
+        **shape,
+        **moe,
+        tied_embeddings=row.yes("tied_embeddings"),
         max_context=row.count("max_context"),
         source=row.text("source"),
     )
 
 
 @cache
+def _load(folder: Path, kind: str) -> dict[str, Any]:
+    """One of the three tables, read once."""
+    if kind == "gpus":
+        return read_table(folder / "gpus.csv", _gpu)
+    if kind == "hosts":
+        return read_table(folder / "hosts.csv", _host)
+    return read_table(folder / "llms.csv", _llm)
+
+
 def gpus() -> dict[str, Gpu]:
     """Every GPU of the catalogue by name."""
-    return read_table(DATA / "gpus.csv", _gpu)
+    return dict(_load(DATA, "gpus"))
 
 
-@cache
 def hosts() -> dict[str, Host]:
     """Every unit of the catalogue by name."""
-    return read_table(DATA / "hosts.csv", _host)
+    return dict(_load(DATA, "hosts"))
 
 
-@cache
 def llms() -> dict[str, Llm]:
     """Every LLM of the catalogue by name."""
-    return read_table(DATA / "llms.csv", _llm)
+    return dict(_load(DATA, "llms"))
 
 
 def gpu(name: str) -> Gpu:
     """A GPU by name or alias; case, spaces and underscores do not matter.
 
     Raises:
-        InputError: unknown; the near misses are named.
+        InputError: unknown, or an alias of several; the near misses are named.
     """
     return _find(name, "GPU", gpus())
 
@@ -288,7 +258,7 @@ def llm(name: str) -> Llm:
     """An LLM by name or alias.
 
     Raises:
-        InputError: unknown; the near misses are named.
+        InputError: unknown, or an alias of several; the near misses are named.
     """
     return _find(name, "model", llms())
 
@@ -303,15 +273,22 @@ def host(name: str) -> Host:
 
 
 def hosts_for(gpu_name: str) -> list[Host]:
-    """The units a GPU is sold in, smallest first (none for a GPU that only a cloud has)."""
-    return sorted((unit for unit in hosts().values() if unit.gpu == gpu_name), key=lambda unit: unit.gpus)
+    """The units a GPU is sold in, smallest first (none for a GPU that only a cloud has).
+
+    Raises:
+        InputError: the GPU is unknown or ambiguous.
+    """
+    wanted = gpu(gpu_name).name
+    return sorted((unit for unit in hosts().values() if unit.gpu == wanted), key=lambda unit: (unit.gpus, unit.name))
 
 
 def _find(name: str, kind: str, known: dict[str, Entry]) -> Entry:
     plain = "-".join(name.lower().replace("_", " ").split())
     if plain in known:
         return known[plain]
-    by_alias = [entry for entry in known.values() if plain in getattr(entry, "aliases", ())]
-    if len(by_alias) == 1:
-        return by_alias[0]
+    found = sorted(entry.name for entry in known.values() if plain in getattr(entry, "aliases", ()))
+    if len(found) == 1:
+        return known[found[0]]
+    if found:
+        raise InputError(f"{kind} {name!r} could be {' or '.join(found)}", mend="say which")
     raise InputError(f"unknown {kind} {name!r}", mend=near_miss(plain, known))
