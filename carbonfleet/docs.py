@@ -20,7 +20,8 @@ WIDTH = 100
 def walk(command: click.Command = cli, context: click.Context | None = None) -> Iterator[click.Context]:
     """A context for the group and every command below it, in the order of the help."""
     name = "carbonfleet" if context is None else command.name
-    here = click.Context(command, info_name=name, parent=context, terminal_width=WIDTH, max_content_width=WIDTH)
+    settings = {**command.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+    here = click.Context(command, info_name=name, parent=context, **settings)
     yield here
     if isinstance(command, click.Group):
         for child in command.list_commands(here):
