@@ -172,7 +172,9 @@ def validate(
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        complaints = error.errors(include_url=False)
+        # an unknown key first: what is missing is then often only misspelt
+        first = min(complaints, key=lambda complaint: complaint["type"] != "extra_forbidden")
     path = tuple(first["loc"])
     marks = lines or {}
     line = next((marks[path[:n]] for n in range(len(path), -1, -1) if path[:n] in marks), None)

@@ -91,6 +91,7 @@ def build(scenario: Scenario, start_epoch_s: float, duration_s: float) -> list[L
 
 def _pool(pool: Pool, site: LiveSite, library: list[tuple[Path, Profile]], scenario: Scenario, first: int) -> LivePool:
     gpu, llm = catalog.gpu(pool.gpu), catalog.llm(pool.model)
+    _check_weights(pool, gpu, llm.weights_bytes(pool.precision))
     path, profile = find_profile(library, gpu.name, llm.name, pool.tp, pool.precision, pool.engine)
     _check_memory(pool, gpu, profile)
     host, units = pack(pool, gpu.name)
@@ -143,16 +144,21 @@ def find_profile(
     return min(fits, key=lambda fit: (fit[0].parent == shipped_folder(), _TIERS.index(fit[1].provenance.tier)))
 
 
-def _check_memory(pool: Pool, gpu: catalog.Gpu, profile: Profile) -> None:
-    """The weights must fit the GPUs, and the profile must not claim more KV than is left beside them."""
-    room = gpu.memory_bytes * pool.tp
-    if profile.memory.weights_bytes >= room:
-        need, have = profile.memory.weights_bytes / 1e9, room / 1e9
+def _check_weights(pool: Pool, gpu: catalog.Gpu, weights_bytes: float) -> None:
+    have = gpu.memory_bytes * pool.tp
+    if weights_bytes >= have:
         raise InputError(
-            f"{pool.model} at {pool.precision} needs {need:.0f} GB for weights, {pool.tp} x {gpu.name} have {have:.0f}",
+            f"{pool.model} at {pool.precision} needs {weights_bytes / 1e9:.0f} GB for its weights, "
+            f"{pool.tp} x {gpu.name} have {have / 1e9:.0f} GB",
             field=f"pool {pool.name}",
             mend="use more tensor parallelism (tpN) or a larger GPU",
         )
+
+
+def _check_memory(pool: Pool, gpu: catalog.Gpu, profile: Profile) -> None:
+    """The profile's weights must fit the GPUs, and it must not claim more KV than is left beside them."""
+    _check_weights(pool, gpu, profile.memory.weights_bytes)
+    room = gpu.memory_bytes * pool.tp
     kv = profile.memory.kv_capacity_tokens * profile.memory.kv_bytes_per_token
     if profile.memory.weights_bytes + kv > room * 1.001:
         raise InputError(
@@ -188,6 +194,12 @@ def _embodied(gpu: catalog.Gpu, host: catalog.Host, rules: Accounting) -> tuple[
     """Kilograms of a unit's GPUs and of the host beside them (nothing at a chip or card boundary), and the source."""
     chip = embodied.gpu_embodied(gpu, rules.preset)
     gpus = (chip.low_kg * host.gpus, chip.mid_kg * host.gpus, chip.high_kg * host.gpus)
+    if rules.boundary not in ("server", chip.boundary):
+        raise InputError(
+            f"preset {rules.preset} describes a {chip.boundary}, not a {rules.boundary}",
+            field="accounting.boundary",
+            mend=f"write server or {chip.boundary}",
+        )
     if rules.boundary != "server":
         return gpus, (0.0, 0.0, 0.0), chip.source
     body = embodied.host_embodied(host)
