@@ -116,7 +116,7 @@ class LeastOutstandingTokens(LeastLoaded):
 
     def completed(self, number: int, tokens: int) -> None:
         """Count the tokens out."""
-        self.add(number, -tokens)
+        LeastLoaded.add(self, number, -tokens)
 
 
 class LeastAddedCarbon:

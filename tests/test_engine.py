@@ -135,7 +135,8 @@ def test_grams_follow_an_intensity_that_changes_under_way(replay, rows, policy):
 def test_the_boundary_after_is_the_first_that_sees_the_arrival(a, c, batch, kv, steps, part):
     end = boundary_s(0.0, a, c, batch, kv, steps)
     now = part * end
-    found = boundary_after(0.0, a, c, batch, kv, now, 1, steps)
+    found, at = boundary_after(0.0, a, c, batch, kv, now, 1, steps)
+    assert at == boundary_s(0.0, a, c, batch, kv, found)
     assert boundary_s(0.0, a, c, batch, kv, found) + 1e-9 >= now or found == steps
     assert found == 1 or boundary_s(0.0, a, c, batch, kv, found - 1) + 1e-9 < now
 

@@ -43,8 +43,11 @@ class Chunked:
             new = min(prompt.left, budget)
             chunks.append((prompt, new))
             budget -= new
-        while budget > 0 and instance.waiting and instance.can_admit():
-            prompt = instance.admit()
+        while budget > 0 and instance.waiting:
+            admitted = instance.admit()
+            if admitted is None:
+                break
+            prompt = admitted
             new = min(prompt.left, budget)
             chunks.append((prompt, new))
             budget -= new
@@ -65,12 +68,14 @@ class PrefillFirst:
         """Whole prompts up to the token budget; a longer one goes alone."""
         chunks: list[Chunk] = []
         tokens = 0
-        while instance.waiting and instance.can_admit():
+        while instance.waiting:
             size = instance.next_tokens()
             if chunks and tokens + size > instance.max_tokens:
                 break
             prompt = instance.admit()
-            chunks.append((prompt, prompt.left))
+            if prompt is None:
+                break
+            chunks.append((prompt, size))
             tokens += size
         return chunks
 
@@ -88,8 +93,8 @@ class Static:
     def plan(self, instance: Instance) -> list[Chunk]:
         """Gather only when nothing runs; prefill what was gathered, whole prompts up to the token budget a step."""
         if not instance.running and not instance.prefilling:
-            while instance.waiting and instance.can_admit():
-                instance.admit()
+            while instance.waiting and instance.admit():
+                pass
         chunks: list[Chunk] = []
         tokens = 0
         for prompt in instance.prefilling:

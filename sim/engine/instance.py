@@ -99,14 +99,12 @@ class Instance:
         """End the leap at the first boundary that sees `now_s`."""
         line = self.line
         assert line is not None
-        batch = len(self.running)
-        target = boundary_after(
-            self.anchor_s, line.a_s, line.c_s, batch, self.anchor_kv, now_s, self.steps + 1, self.target
+        target, time_s = boundary_after(
+            self.anchor_s, line.a_s, line.c_s, len(self.running), self.anchor_kv, now_s, self.steps + 1, self.target
         )
         if target < self.target:
-            self.target = target
-            self.alarm_s = boundary_s(self.anchor_s, line.a_s, line.c_s, batch, self.anchor_kv, target)
-            self.alarm.set(self.alarm_s + TIE_S)
+            self.target, self.alarm_s = target, time_s
+            self.alarm.set(time_s + TIE_S)
 
     # ---- what the batching policy asks and does -------------------------------------------------------------------
 
@@ -115,26 +113,22 @@ class Instance:
         index = self.waiting[0]
         return self.requests.prompt[index] + self.requests.produced[index]
 
-    def can_admit(self) -> bool:
-        """Whether the first waiting request, there being one, finds a sequence slot and KV memory."""
-        if len(self.running) + len(self.prefilling) >= self.max_seqs:
-            return False
-        index, batch = self.waiting[0], len(self.running)
-        requests = self.requests
-        tokens, output = requests.prompt[index] + requests.produced[index], requests.output[index]
-        total = self.offsets + batch * self.counter
-        return self.kv.admits(tokens, output - requests.produced[index], batch, total, self.running, self.counter)
-
-    def admit(self) -> Prompt:
-        """Move the first waiting request to prefilling and take its memory."""
-        index = self.waiting.popleft()
-        requests = self.requests
+    def admit(self) -> Prompt | None:
+        """Move the first waiting request, there being one, to prefilling; None without a slot or KV memory for it."""
+        batch = len(self.running)
+        if batch + len(self.prefilling) >= self.max_seqs:
+            return None
+        index, requests, kv = self.waiting[0], self.requests, self.kv
         produced = requests.produced[index]
-        prompt = Prompt(index, requests.prompt[index] + produced)
-        self.kv.reserve(prompt.total, requests.output[index] - produced)
+        tokens, output = requests.prompt[index] + produced, requests.output[index] - produced
+        if not kv.admits(tokens, output, batch, self.offsets + batch * self.counter, self.running, self.counter):
+            return None
+        self.waiting.popleft()
+        kv.reserve(tokens, output)
         if not produced:
             arrival_s = requests.arrival_s[index]
             requests.start_s[index] = self.alarm_s if self.alarm_s > arrival_s else arrival_s
+        prompt = Prompt(index, tokens)
         self.prefilling.append(prompt)
         return prompt
 
@@ -247,33 +241,43 @@ class Instance:
             return
         a_s, c_s, power_w = line.a_s, line.c_s, line.power_w
         batch, kv, start_s, counter = len(self.running), self.anchor_kv, self.anchor_s, self.counter
-        ledger = self.ledger
         end_s = boundary_s(start_s, a_s, c_s, batch, kv, steps)
-        ledger.busy(start_s, end_s, power_w, line.extrapolated)
+        gaps = None
         if self.stalled:
             self._record_stall(line, batch, kv, steps, start_s)
         else:
             first_s = a_s + c_s * kv
-            ledger.gaps(first_s, first_s + c_s * (batch * (steps - 1)), steps, batch)
-        if end_s <= ledger.next_change_s(start_s):
-            seconds = a_s * steps / batch + c_s * (counter * steps + steps * (steps - 1) // 2)
-            ledger.decode(seconds, c_s * steps, power_w, ledger.now_g_per_kwh)
-        else:
-            self._settle_across_hours(line, batch, kv, steps, start_s, end_s)
+            gaps = first_s, first_s + c_s * (batch * (steps - 1))
+        seconds = a_s * steps / batch + c_s * (counter * steps + steps * (steps - 1) // 2)
+        if not self.ledger.steps(start_s, end_s, power_w, gaps, steps, batch, seconds, c_s * steps):
+            self._settle_across_hours(line, batch, kv, steps, start_s, end_s, gaps)
+        if line.extrapolated:
+            self.ledger.extrapolated_s += end_s - start_s
         self.counter = counter + steps
         self.anchor_s, self.anchor_kv, self.steps = end_s, kv + batch * steps, 0
         self.line_steps -= steps
 
-    def _settle_across_hours(self, line: Line, batch: int, kv: int, steps: int, start_s: float, end_s: float) -> None:
+    def _settle_across_hours(
+        self,
+        line: Line,
+        batch: int,
+        kv: int,
+        steps: int,
+        start_s: float,
+        end_s: float,
+        gaps: tuple[float, float] | None,
+    ) -> None:
         """Book decode steps under a changing intensity: stretches of one value, and each straddling step by itself."""
         ledger, a_s, c_s = self.ledger, line.a_s, line.c_s
+        ledger.busy(start_s, end_s, line.power_w)
+        if gaps is not None:
+            ledger.gaps(*gaps, steps, batch)
         done, at_s = 0, start_s
         while done < steps:
             change_s = ledger.next_change_s(at_s)
             until, to_s = steps, end_s
             if end_s > change_s:
-                until = boundary_after(start_s, a_s, c_s, batch, kv, change_s + TIE_S, done + 1, steps)
-                to_s = boundary_s(start_s, a_s, c_s, batch, kv, until)
+                until, to_s = boundary_after(start_s, a_s, c_s, batch, kv, change_s + TIE_S, done + 1, steps)
                 if until - done > 1 and to_s > change_s:
                     until -= 1
                     to_s = boundary_s(start_s, a_s, c_s, batch, kv, until)
@@ -335,7 +339,9 @@ class Instance:
         step, chunks, ledger = self.step, self.chunks, self.ledger
         assert step is not None
         start_s, end_s = self.anchor_s, self.alarm_s
-        ledger.busy(start_s, end_s, step.power_w, step.extrapolated)
+        ledger.busy(start_s, end_s, step.power_w)
+        if step.extrapolated:
+            ledger.extrapolated_s += end_s - start_s
         intensity = ledger.intensity(start_s, end_s)
         second_s = step.prefill_s / sum([new for _, new in chunks])
         for prompt, new in chunks:
@@ -374,7 +380,17 @@ class Instance:
             return 0
         offset = requests.prompt[index] + produced - self.counter
         ends_at = self.counter + left
-        self.running[index] = self.ledger.mark(offset, ends_at)
+        ledger = self.ledger
+        self.running[index] = (
+            offset,
+            ends_at,
+            ledger.a_s,
+            ledger.c_s,
+            ledger.a_j,
+            ledger.c_j,
+            ledger.a_g,
+            ledger.c_g,
+        )
         self.offsets += offset
         heappush(self.finishing, (ends_at, index))
         return 1

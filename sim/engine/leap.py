@@ -18,8 +18,8 @@ def boundary_s(start_s: float, a_s: float, c_s: float, batch: int, kv: int, step
 
 def boundary_after(
     start_s: float, a_s: float, c_s: float, batch: int, kv: int, now_s: float, low: int, high: int
-) -> int:
-    """The first boundary, from `low` to `high` steps, at which something that happened at `now_s` is seen.
+) -> tuple[int, float]:
+    """The first boundary, from `low` to `high` steps, that sees what happened at `now_s`, and its time.
 
     A quadratic root gives it up to rounding; the boundary expression itself decides, so that the plain engine, which
     meets one boundary after the other, finds the same one.
@@ -32,8 +32,13 @@ def boundary_after(
     else:
         guess = elapsed / linear
     steps = min(max(math.ceil(guess), low), high)
-    while steps < high and boundary_s(start_s, a_s, c_s, batch, kv, steps) + TIE_S < now_s:
+    time_s = boundary_s(start_s, a_s, c_s, batch, kv, steps)
+    while steps < high and time_s + TIE_S < now_s:
         steps += 1
-    while steps > low and boundary_s(start_s, a_s, c_s, batch, kv, steps - 1) + TIE_S >= now_s:
-        steps -= 1
-    return steps
+        time_s = boundary_s(start_s, a_s, c_s, batch, kv, steps)
+    while steps > low:
+        before_s = boundary_s(start_s, a_s, c_s, batch, kv, steps - 1)
+        if before_s + TIE_S < now_s:
+            break
+        steps, time_s = steps - 1, before_s
+    return steps, time_s

@@ -25,7 +25,6 @@ class Ledger:
         self._edges: list[float] = [*window.edges_s.tolist()[1:-1], float("inf")]
         self._values: list[float] = window.g_per_kwh.tolist()
         self._hour = 0
-        self.now_g_per_kwh = self._values[0]  # what held at the last time asked for
         self.a_s = self.c_s = self.a_j = self.c_j = self.a_g = self.c_g = 0.0
         # power timeline: busy stretches
         self.from_s, self.to_s, self.power_w = array("d"), array("d"), array("d")
@@ -35,10 +34,6 @@ class Ledger:
         self.extrapolated_s = 0.0
         self._busy = self.from_s.append, self.to_s.append, self.power_w.append
         self._gaps = self.gap_first_s.append, self.gap_last_s.append, self.gap_steps.append, self.gap_batch.append
-
-    def mark(self, offset: int, ends_at: int) -> Mark:
-        """What to remember of a sequence that joins now."""
-        return offset, ends_at, self.a_s, self.c_s, self.a_j, self.c_j, self.a_g, self.c_g
 
     def charge(self, index: int, mark: Mark) -> None:
         """Hand a sequence that leaves its share of the decode steps since it joined."""
@@ -78,20 +73,58 @@ class Ledger:
 
     def next_change_s(self, time_s: float) -> float:
         """When the intensity changes after `time_s` (infinity when it does not)."""
-        edges = self._edges
-        while time_s >= edges[self._hour]:
+        while time_s >= self._edges[self._hour]:
             self._hour += 1
-        self.now_g_per_kwh = self._values[self._hour]
-        return edges[self._hour]
+        return self._edges[self._hour]
 
-    def busy(self, from_s: float, to_s: float, power_w: float, extrapolated: bool) -> None:
+    def busy(self, from_s: float, to_s: float, power_w: float) -> None:
         """Extend the power timeline."""
         add_from, add_to, add_power = self._busy
         add_from(from_s)
         add_to(to_s)
         add_power(power_w)
-        if extrapolated:
-            self.extrapolated_s += to_s - from_s
+
+    def steps(
+        self,
+        from_s: float,
+        to_s: float,
+        power_w: float,
+        gap_s: tuple[float, float] | None,
+        steps: int,
+        batch: int,
+        seconds: float,
+        per_context_s: float,
+    ) -> bool:
+        """Book a run of decode steps at once; False, and nothing booked, when the intensity changes on the way.
+
+        `gap_s` are the first and last gap between tokens (None where the caller records them), `seconds` and
+        `per_context_s` as for `decode`.
+        """
+        hour = self._hour
+        while from_s >= self._edges[hour]:
+            hour += 1
+        self._hour = hour
+        if to_s > self._edges[hour]:
+            return False
+        add_from, add_to, add_power = self._busy
+        add_from(from_s)
+        add_to(to_s)
+        add_power(power_w)
+        if gap_s is not None:
+            add_first, add_last, add_steps, add_batch = self._gaps
+            add_first(gap_s[0])
+            add_last(gap_s[1])
+            add_steps(steps)
+            add_batch(batch)
+        self.a_s += seconds
+        self.c_s += per_context_s
+        joules, per_context_j = power_w * seconds, power_w * per_context_s
+        self.a_j += joules
+        self.c_j += per_context_j
+        intensity = self._values[hour]
+        self.a_g += joules * intensity
+        self.c_g += per_context_j * intensity
+        return True
 
     def decode(self, seconds: float, per_context_s: float, power_w: float, intensity: float) -> None:
         """Turn the counters by a run of decode steps: sums of a / B + c n and of c over the steps."""
