@@ -104,13 +104,17 @@ class StepModel:
         else:
             decode_c = rule.factor * line.c_s
             time_s += decode_c * kv_tokens
-        time_s = max(time_s, line.a_s + line.c_s * kv_tokens, alone.time_s)
+        decode_s = line.a_s + line.c_s * kv_tokens
+        if time_s < decode_s:
+            time_s = decode_s
+        if time_s < alone.time_s:
+            time_s = alone.time_s
         rest = time_s - alone.time_s
         if decode_c * kv_tokens > rest:
             decode_c = rest / kv_tokens
         return MixedStep(
             time_s,
-            max(alone.power_w, line.power_w),
+            alone.power_w if alone.power_w > line.power_w else line.power_w,
             alone.time_s,
             max(0.0, rest - decode_c * kv_tokens),
             decode_c,

@@ -65,11 +65,18 @@ class LeastLoaded:
         return self._load[self.least() - self._first]
 
     def add(self, number: int, tokens: int) -> None:
-        """Tokens were assigned to an instance, or (negative) taken off it."""
+        """Tokens were assigned to an instance."""
         place = number - self._first
-        load = self._load[place] = self._load[place] + tokens
+        self._load[place] += tokens
         if self._heap is not None:
-            heappush(self._heap, (load, place))
+            heappush(self._heap, (self._load[place], place))
+
+    def take(self, number: int, tokens: int) -> None:
+        """Tokens were taken off an instance."""
+        place = number - self._first
+        self._load[place] -= tokens
+        if self._heap is not None:
+            heappush(self._heap, (self._load[place], place))
 
 
 class Router(Protocol):
@@ -113,10 +120,7 @@ class LeastOutstandingTokens(LeastLoaded):
         return self.least()
 
     assigned = LeastLoaded.add
-
-    def completed(self, number: int, tokens: int) -> None:
-        """Count the tokens out."""
-        LeastLoaded.add(self, number, -tokens)
+    completed = LeastLoaded.take
 
 
 class LeastAddedCarbon:
@@ -151,7 +155,7 @@ class LeastAddedCarbon:
 
     def completed(self, number: int, tokens: int) -> None:
         """Count the tokens out."""
-        self._index[self._pool_of[number]].add(number, -tokens)
+        self._index[self._pool_of[number]].take(number, tokens)
 
 
 ROUTERS: dict[str, type[RoundRobin] | type[LeastOutstandingTokens] | type[LeastAddedCarbon]] = {

@@ -213,7 +213,7 @@ class Instance:
             self.anchor_kv = self.offsets + batch * self.counter
             self.line = line = self.model.decode(batch, self.anchor_kv)
             room = line.kv_end - self.anchor_kv
-            self.line_steps = FOREVER if room == math.inf else max(1, math.ceil(room / batch))
+            self.line_steps = FOREVER if room == math.inf else math.ceil(room / batch)
         line = self.line
         target = self.steps + 1
         if self.leaping:
@@ -241,7 +241,7 @@ class Instance:
             return
         a_s, c_s, power_w = line.a_s, line.c_s, line.power_w
         batch, kv, start_s, counter = len(self.running), self.anchor_kv, self.anchor_s, self.counter
-        end_s = boundary_s(start_s, a_s, c_s, batch, kv, steps)
+        end_s = self.alarm_s  # only ever settled at the boundary that was just reached
         gaps = None
         if self.stalled:
             self._record_stall(line, batch, kv, steps, start_s)
@@ -343,7 +343,7 @@ class Instance:
         if step.extrapolated:
             ledger.extrapolated_s += end_s - start_s
         intensity = ledger.intensity(start_s, end_s)
-        second_s = step.prefill_s / sum([new for _, new in chunks])
+        second_s = step.prefill_s / (chunks[0][1] if len(chunks) == 1 else sum([new for _, new in chunks]))
         for prompt, new in chunks:
             ledger.prefill(prompt.index, second_s * new, step.power_w, intensity)
             prompt.left -= new
