@@ -1,8 +1,8 @@
 """The books: who owns every second, joule and gram of [0, horizon).
 
 Two ledgers are kept apart and must meet. The hardware ledger comes from each instance's power timeline; the request
-ledger from the steps. Work after the horizon is drain: its busy joules are billed and shown apart; idle, host and
-embodied carbon of that time belong to whatever follows. docs/carbon.md has every formula.
+ledger from the steps. Work after the horizon is drain: a pool stays on until its last request is done, and what that
+takes (GPUs, hosts, embodied) is billed and shown apart. docs/carbon.md has every formula.
 """
 
 from __future__ import annotations
@@ -22,19 +22,22 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PoolBooks:
-    """Joules and grams of one pool. Joules are at the plug of GPU and host; `overhead_j` is what PUE adds to them."""
+    """Joules and grams of one pool over [0, end_s). Joules are at the plug of GPU and host, before PUE."""
 
     pool: LivePool
-    busy_s: float  # instance-seconds of work inside the horizon
-    utilisation: float  # busy_s over the instance-seconds of the horizon
-    extrapolated_s: float
-    gpu_busy_j: float  # drain included
+    end_s: float  # the horizon, or the last completion where that is later
+    busy_s: float  # instance-seconds of work
+    gpu_busy_j: float
     gpu_idle_j: float
     host_j: float
-    drain_j: float  # part of gpu_busy_j after the horizon
     busy_g: float  # grams of the GPUs' busy joules, PUE included
     idle_g: float  # grams of idle and host joules, PUE included
-    embodied_g: tuple[float, float, float]  # low, mid, high over the horizon
+    embodied_g: tuple[float, float, float]  # low, mid, high
+
+    @property
+    def utilisation(self) -> float:
+        """Instance-seconds of work over all instance-seconds."""
+        return self.busy_s / (self.pool.spec.engines * self.end_s)
 
     @property
     def overhead_j(self) -> float:
@@ -51,6 +54,11 @@ class PoolBooks:
         """Grams of everything the pool draws."""
         return self.busy_g + self.idle_g
 
+    @property
+    def carbon_g(self) -> float:
+        """Operational and embodied grams."""
+        return self.operational_g + self.embodied_g[1]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shares:
@@ -63,37 +71,38 @@ class Shares:
     unowned_g: float  # grams that no rule gives to a request
 
 
-def pool_books(pool: LivePool, played: Played, horizon_s: float, rules: Accounting) -> PoolBooks:
-    """The hardware ledger of one pool, from its instances' power timelines."""
+def pool_books(pool: LivePool, played: Played, horizon_s: float, rules: Accounting) -> tuple[PoolBooks, PoolBooks]:
+    """The hardware ledger of one pool from its instances' power timelines: drain included, and the horizon alone."""
+    last_s = max(
+        (played.instances[n].ledger.to_s[-1] for n in pool.numbers if played.instances[n].ledger.to_s), default=0.0
+    )
+    return _books(pool, played, max(horizon_s, last_s), rules), _books(pool, played, horizon_s, rules)
+
+
+def _books(pool: LivePool, played: Played, end_s: float, rules: Accounting) -> PoolBooks:
     window = pool.site.window
     ledgers = [played.instances[number].ledger for number in pool.numbers]
-    from_s = np.concatenate([np.frombuffer(ledger.from_s) for ledger in ledgers])
-    to_s = np.concatenate([np.frombuffer(ledger.to_s) for ledger in ledgers])
+    from_s = np.minimum(np.concatenate([np.frombuffer(ledger.from_s) for ledger in ledgers]), end_s)
+    to_s = np.minimum(np.concatenate([np.frombuffer(ledger.to_s) for ledger in ledgers]), end_s)
     power_w = np.concatenate([np.frombuffer(ledger.power_w) for ledger in ledgers])
-    inside_from, inside_to = np.minimum(from_s, horizon_s), np.minimum(to_s, horizon_s)
-    busy_s = float(np.sum(inside_to - inside_from))
-    busy_j, inside_j = float(np.dot(power_w, to_s - from_s)), float(np.dot(power_w, inside_to - inside_from))
-    busy_gj = float(np.dot(power_w, window.integral(to_s) - window.integral(from_s)))
-    busy_integral = float(np.sum(window.integral(inside_to) - window.integral(inside_from)))
-    whole_integral = float(window.integral(horizon_s))
+    busy_s = float(np.sum(to_s - from_s))
+    integrals = window.integral(to_s) - window.integral(from_s)
+    whole = float(window.integral(end_s))
     engines, idle_w = pool.spec.engines, pool.model.idle_w
     spare_w = pool.spare_gpus * idle_w / pool.spec.tp
     host_w = pool.units * pool.host.power_w if rules.host_power else 0.0
-    idle_j = idle_w * (engines * horizon_s - busy_s) + spare_w * horizon_s
-    idle_gj = idle_w * (engines * whole_integral - busy_integral) + (spare_w + host_w) * whole_integral
+    idle_gj = idle_w * (engines * whole - float(np.sum(integrals))) + (spare_w + host_w) * whole
     to_g = pool.pue / JOULES_PER_KWH
     return PoolBooks(
         pool=pool,
+        end_s=end_s,
         busy_s=busy_s,
-        utilisation=busy_s / (engines * horizon_s),
-        extrapolated_s=sum(ledger.extrapolated_s for ledger in ledgers),
-        gpu_busy_j=busy_j,
-        gpu_idle_j=idle_j,
-        host_j=host_w * horizon_s,
-        drain_j=busy_j - inside_j,
-        busy_g=busy_gj * to_g,
+        gpu_busy_j=float(np.dot(power_w, to_s - from_s)),
+        gpu_idle_j=idle_w * (engines * end_s - busy_s) + spare_w * end_s,
+        host_j=host_w * end_s,
+        busy_g=float(np.dot(power_w, integrals)) * to_g,
         idle_g=idle_gj * to_g,
-        embodied_g=embodied_range(pool, horizon_s, rules),
+        embodied_g=embodied_range(pool, end_s, rules),
     )
 
 

@@ -31,7 +31,8 @@ class Run:
     trace: Trace
     pools: list[LivePool]
     played: Played
-    books: list[PoolBooks]
+    books: list[PoolBooks]  # one a pool, drain included
+    inside: list[PoolBooks]  # the same up to the horizon
     shares: Shares
     start_epoch_s: float
     horizon_s: float
@@ -86,10 +87,11 @@ def run(
     horizon_s = scenario.horizon_s or max(1, math.ceil(trace.span_s / SECONDS_PER_HOUR)) * SECONDS_PER_HOUR
     pools = fleet.build(scenario, start_s, horizon_s)
     played = play(scenario, trace, pools, leaping=engine == "leap", progress=progress)
-    books = [pool_books(pool, played, horizon_s, scenario.accounting) for pool in pools]
+    both = [pool_books(pool, played, horizon_s, scenario.accounting) for pool in pools]
+    books, inside = [whole for whole, _ in both], [part for _, part in both]
     owned = shares(books, played, scenario.accounting)
     rules: list[Assumption] = assumptions(scenario, pools, anchored, horizon_s)
-    result = Run(scenario, trace, pools, played, books, owned, start_s, horizon_s, {})
+    result = Run(scenario, trace, pools, played, books, inside, owned, start_s, horizon_s, {})
     result.summary.update(summary.summarise(result, rules, engine, perf_counter() - began))
     return result
 

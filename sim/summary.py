@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles.units import SECONDS_PER_HOUR
+from profiles.units import SECONDS_PER_HOUR, kwh
 from sim.account import PoolBooks
 from sim.assumptions import Assumption
 from sim.engine.requests import COMPLETED, REJECTED
@@ -47,11 +47,11 @@ def summarise(run: Run, rules: list[Assumption], engine: str, wall_s: float) -> 
         "e2e_s": statistics(latencies.e2e_s),
         "queue_s": statistics(latencies.queue_s),
         "slo": _slo(run, latencies),
-        "energy_j": _energy(run.books),
+        "energy_j": _energy(run),
         "carbon_g": carbon,
         "carbon_g_per_1k_output_tokens": carbon["total"] / done_tokens * 1000.0 if done_tokens else None,
         "cost_usd": _cost(run),
-        "pools": [_pool(run, book, status) for book in run.books],
+        "pools": [_pool(run, *both, status) for both in zip(run.books, run.inside, strict=True)],
         "sites": _sites(run),
         "balance": _balance(run),
         "reports": _reports(run, done_tokens),
@@ -76,14 +76,16 @@ def _slo(run: Run, latencies: Latencies) -> dict[str, Any]:
     return {"ttft_s": limits.ttft_s, "tpot_s": limits.tpot_s, "attainment": float(met.mean()), "worst_hour": worst}
 
 
-def _energy(books: list[PoolBooks]) -> dict[str, float]:
+def _energy(run: Run) -> dict[str, float]:
+    books = run.books
+    total = sum(book.energy_j for book in books)
     return {
-        "total": sum(book.energy_j for book in books),
+        "total": total,
         "gpu_busy": sum(book.gpu_busy_j for book in books),
         "gpu_idle": sum(book.gpu_idle_j for book in books),
         "host": sum(book.host_j for book in books),
         "overhead": sum(book.overhead_j for book in books),
-        "drain": sum(book.drain_j for book in books),
+        "drain": total - sum(book.energy_j for book in run.inside),
     }
 
 
@@ -99,6 +101,7 @@ def _carbon(run: Run) -> dict[str, float]:
         "busy": sum(book.busy_g for book in run.books),
         "idle_and_host": sum(book.idle_g for book in run.books),
         "unowned": run.shares.unowned_g,
+        "drain": sum(book.carbon_g for book in run.books) - sum(book.carbon_g for book in run.inside),
     }
 
 
@@ -107,13 +110,16 @@ def _cost(run: Run) -> float | None:
     prices = run.scenario.accounting.gpu_price_usd_per_h
     if any(pool.gpu.name not in prices or pool.site.spec.price_usd_per_kwh is None for pool in run.pools):
         return None
-    hours = run.horizon_s / SECONDS_PER_HOUR
-    rent = sum(prices[pool.gpu.name] * pool.units * pool.host.gpus * hours for pool in run.pools)
-    power = sum(book.energy_j / 3.6e6 * (book.pool.site.spec.price_usd_per_kwh or 0.0) for book in run.books)
-    return float(rent + power)
+    rent = power = 0.0
+    for book in run.books:
+        pool = book.pool
+        gpu_hours = pool.units * pool.host.gpus * book.end_s / SECONDS_PER_HOUR
+        rent += prices[pool.gpu.name] * gpu_hours
+        power += kwh(book.energy_j) * (pool.site.spec.price_usd_per_kwh or 0.0)
+    return rent + power
 
 
-def _pool(run: Run, book: PoolBooks, status: NDArray[np.uint8]) -> dict[str, Any]:
+def _pool(run: Run, book: PoolBooks, inside: PoolBooks, status: NDArray[np.uint8]) -> dict[str, Any]:
     pool, spec = book.pool, book.pool.spec
     instance = np.frombuffer(run.played.requests.instance, dtype=np.int64)
     mine = (instance >= pool.numbers.start) & (instance < pool.numbers.stop) & (status == COMPLETED)
@@ -132,9 +138,9 @@ def _pool(run: Run, book: PoolBooks, status: NDArray[np.uint8]) -> dict[str, Any
         "kind": pool.profile.provenance.kind,
         "requests": int(mine.sum()),
         "output_tokens": int(run.trace.output_tokens[mine].sum()),
-        "utilisation": book.utilisation,
+        "utilisation": inside.utilisation,
         "energy_j": book.energy_j,
-        "carbon_g": book.operational_g + book.embodied_g[1],
+        "carbon_g": book.carbon_g,
         "operational_g": book.operational_g,
         "embodied_g": book.embodied_g[1],
     }
@@ -218,22 +224,13 @@ def _warnings(run: Run, status: NDArray[np.uint8]) -> list[str]:
             found.append(
                 f"{name}: its profile is of kernels alone, without an engine's host time; real steps are slower"
             )
-        total_s = book.busy_s or 1.0
-        if book.extrapolated_s > 0.01 * total_s:
-            found.append(
-                f"{name}: {book.extrapolated_s / total_s:.0%} of its busy time lies outside the measured points"
-            )
-        if book.drain_j > 0.0:
-            drain_s = max(
-                (instance.ledger.to_s[-1] for instance in _of(run, book) if instance.ledger.to_s), default=0.0
-            )
-            drain_s -= run.horizon_s
-            found.append(f"{name}: work after the horizon ({drain_s:.0f} s of drain) is billed at the last intensity")
+        outside_s = sum(run.played.instances[number].ledger.extrapolated_s for number in pool.numbers)
+        if outside_s > 0.01 * book.busy_s:
+            found.append(f"{name}: {outside_s / book.busy_s:.0%} of its busy time lies outside the measured points")
+        if book.end_s > run.horizon_s:
+            drain_s = book.end_s - run.horizon_s
+            found.append(f"{name}: {drain_s:.0f} s of work after the horizon (drain), billed at the last intensity")
     worst = max(_balance(run).values())
     if worst > _BALANCE:
         found.append(f"the books do not meet: {worst:.1e} relative; please report this")
     return found
-
-
-def _of(run: Run, book: PoolBooks) -> list[Any]:
-    return [run.played.instances[number] for number in book.pool.numbers]

@@ -132,7 +132,10 @@ def test_work_after_the_horizon_is_drain(three, paper, tmp_path):
     result = three()
     short = run(result.scenario.model_copy(update={"horizon_s": 1.25}), trace=result.trace)
     energy = short.summary["energy_j"]
-    assert energy["drain"] == pytest.approx(0.25 * 512, rel=1e-12)  # the last quarter second of C's prefill
+    assert energy["drain"] == pytest.approx(0.25 * 512 * 1.25, rel=1e-12)  # the last quarter second of C's prefill
+    drain_g = energy["drain"] / 10_000 + 0.25 * RATE_G_PER_S
+    assert short.summary["carbon_g"]["drain"] == pytest.approx(drain_g, rel=1e-9)
+    assert short.summary["carbon_g"]["embodied"] == pytest.approx(1.5 * RATE_G_PER_S, rel=1e-12)
     assert energy["gpu_busy"] == pytest.approx(516.9384765625, rel=1e-12)
     assert short.summary["balance"]["energy_rel_error"] < 1e-12
     assert any("drain" in text for text in short.summary["warnings"])

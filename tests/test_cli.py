@@ -237,3 +237,11 @@ def test_profiles_list_show_and_check(run: Callable[..., Done], tmp_path: Path) 
     done = run("profiles", "check", str(file))
     assert done.code == 1
     assert "decode.time_s.0" in done.err
+
+
+@pytest.mark.parametrize("group", [[], ["profiles"], ["grid"]])
+def test_a_group_alone_shows_its_help(run: Callable[..., Done], group: list[str]) -> None:
+    done = run(*group)
+    assert done.code == 0
+    assert "Commands:" in done.out
+    assert not done.err

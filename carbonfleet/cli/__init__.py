@@ -121,6 +121,9 @@ def _report(error: BaseException) -> int:
     if isinstance(error, click.Abort | KeyboardInterrupt):
         _say("interrupted")
         return INTERRUPTED
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):  # a group alone: show what there is
+        click.echo(error.ctx.get_help() if error.ctx else error.format_message())
+        return 0
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         hint = f"; see {context.command_path} --help" if context else ""
