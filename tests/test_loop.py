@@ -1,4 +1,4 @@
-"""The loop closes: a calibrated profile feeds the simulator, and the example study's plan is borne out by its replay."""
+"""The loop closes: a calibrated profile feeds the simulator, and the example plan is borne out by its replay."""
 
 from __future__ import annotations
 
