@@ -18,22 +18,18 @@ PRIOR_OUTPUT_TOKENS = 256  # what a router believes before anything has complete
 
 
 class Predictor:
-    """Predicted output tokens: the mean of completed requests, or the truth when `oracle`."""
+    """Predicted output tokens: the rounded mean of completed requests, with a prior that counts as one."""
 
-    def __init__(self, output: Sequence[int], oracle: bool) -> None:
-        self._output = output
-        self._oracle = oracle
+    def __init__(self) -> None:
+        self.mean = PRIOR_OUTPUT_TOKENS
         self._tokens = PRIOR_OUTPUT_TOKENS
         self._seen = 1
 
-    def predict(self, index: int) -> int:
-        """Tokens the request will probably produce."""
-        return self._output[index] if self._oracle else round(self._tokens / self._seen)
-
-    def learn(self, index: int) -> None:
-        """A request has completed."""
-        self._tokens += self._output[index]
+    def learn(self, tokens: int) -> None:
+        """A request of so many output tokens has completed."""
+        self._tokens += tokens
         self._seen += 1
+        self.mean = round(self._tokens / self._seen)
 
 
 class LeastLoaded:

@@ -17,7 +17,7 @@ from sim.engine.batching import Batching
 from sim.engine.clock import TIE_S, Alarm, Clock
 from sim.engine.leap import boundary_after, boundary_s
 from sim.engine.ledger import Ledger, Mark
-from sim.engine.memory import Kv
+from sim.engine.memory import Kv, WholeRequestKv
 from sim.engine.requests import COMPLETED, Requests
 
 IDLE, WAKING, DECODING, PREFILLING = range(4)
@@ -121,10 +121,9 @@ class Instance:
         index, requests, kv = self.waiting[0], self.requests, self.kv
         produced = requests.produced[index]
         tokens, output = requests.prompt[index] + produced, requests.output[index] - produced
-        if not kv.admits(tokens, output, batch, self.offsets + batch * self.counter, self.running, self.counter):
+        if not kv.take(tokens, output, batch, self.offsets + batch * self.counter, self.running, self.counter):
             return None
         self.waiting.popleft()
-        kv.reserve(tokens, output)
         if not produced:
             arrival_s = requests.arrival_s[index]
             requests.start_s[index] = self.alarm_s if self.alarm_s > arrival_s else arrival_s
@@ -231,8 +230,8 @@ class Instance:
                 target = want
         self.target = target
         self.state = DECODING
-        self.alarm_s = boundary_s(self.anchor_s, line.a_s, line.c_s, batch, self.anchor_kv, target)
-        self.alarm.set(self.alarm_s + TIE_S)
+        self.alarm_s = end_s = boundary_s(self.anchor_s, line.a_s, line.c_s, batch, self.anchor_kv, target)
+        self.alarm.set(end_s + TIE_S)
 
     def _settle_decode(self) -> None:
         """Book the decode steps since the anchor and move the anchor to their end."""
@@ -307,7 +306,8 @@ class Instance:
 
     def _complete(self, index: int) -> None:
         requests = self.requests
-        self.kv.finished(requests.prompt[index], requests.output[index])
+        if isinstance(self.kv, WholeRequestKv):
+            self.kv.finished(requests.prompt[index], requests.output[index])
         requests.produced[index] = requests.output[index]
         requests.finish_s[index] = self.alarm_s
         requests.status[index] = COMPLETED
@@ -321,7 +321,11 @@ class Instance:
             self._settle_decode()
         self.line = None
         batch = len(self.running)
-        sizes = [(new, prompt.total - prompt.left) for prompt, new in chunks]
+        if len(chunks) == 1:  # the common step
+            prompt, new = chunks[0]
+            sizes = [(new, prompt.total - prompt.left)]
+        else:
+            sizes = [(new, prompt.total - prompt.left) for prompt, new in chunks]
         if batch and self.batching.mixes:
             step = self.model.mixed(sizes, batch, self.offsets + batch * self.counter)
         else:
@@ -343,10 +347,15 @@ class Instance:
         if step.extrapolated:
             ledger.extrapolated_s += end_s - start_s
         intensity = ledger.intensity(start_s, end_s)
-        second_s = step.prefill_s / (chunks[0][1] if len(chunks) == 1 else sum([new for _, new in chunks]))
-        for prompt, new in chunks:
-            ledger.prefill(prompt.index, second_s * new, step.power_w, intensity)
+        if len(chunks) == 1:
+            prompt, new = chunks[0]
+            ledger.prefill(prompt.index, step.prefill_s, step.power_w, intensity)
             prompt.left -= new
+        else:
+            second_s = step.prefill_s / sum([new for _, new in chunks])
+            for prompt, new in chunks:
+                ledger.prefill(prompt.index, second_s * new, step.power_w, intensity)
+                prompt.left -= new
         if self.running and self.batching.mixes:
             self._ride_along(step, intensity)
         joined = 0
@@ -362,7 +371,8 @@ class Instance:
         self.ledger.decode(a_s, step.decode_c_s, step.power_w, intensity)
         self.ledger.gaps(duration_s, duration_s, 1, batch)
         self.counter += 1
-        self._finish_due()
+        if self.finishing[0][0] <= self.counter:
+            self._finish_due()
 
     def _join(self, prompt: Prompt, now_s: float) -> int:
         """A prefilled request emits a token and decodes on; 0 when that token was its last, else 1."""

@@ -49,13 +49,13 @@ def play(
     """
     requests = Requests(trace)
     clock = Clock()
-    predictor = Predictor(requests.output, oracle=scenario.output_predictor == "oracle")
+    predictor, oracle = Predictor(), scenario.output_predictor == "oracle"
     router = ROUTERS[scenario.routing](pools)
-    completed, learn, weight = router.completed, predictor.learn, requests.weight
+    completed, learn, weight, produced = router.completed, predictor.learn, requests.weight, requests.produced
 
     def on_finish(instance: Instance, index: int) -> None:
         completed(instance.number, weight[index])
-        learn(index)
+        learn(produced[index])
 
     instances = [
         _instance(pool, number, clock, requests, leaping, on_finish) for pool in pools for number in pool.numbers
@@ -75,7 +75,7 @@ def play(
         if following < size:
             arrivals.set(arrival_s[following])
         prompt, now_s = prompts[index], arrival_s[index]
-        predicted = predictor.predict(index)
+        predicted = outputs[index] if oracle else predictor.mean
         number = router.route(now_s, prompt, predicted)
         instance = instances[number]
         requests.instance[index] = number

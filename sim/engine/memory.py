@@ -1,7 +1,7 @@
 """KV memory of one instance: what fits, and for how many more decode steps.
 
-A running sequence holds `mark.offset + counter` tokens (its context with the token being made). Token bounds
-answer nearly always; only near the limit are the sequences counted, so a roomy memory costs nothing.
+A running sequence holds `mark.offset + counter` tokens (its context with the token being made). Token bounds answer
+nearly always; only near the limit are the sequences counted, so a roomy memory costs nothing.
 """
 
 from __future__ import annotations
@@ -21,34 +21,27 @@ class PagedKv:
         self.block = block
         self.blocks = capacity_tokens // block
         self.reserved = 0  # blocks of prompts that are being prefilled
-        self.roomy_tokens = float(self.blocks * block)  # below this bound nothing need be counted
         self.longest = self.blocks * block  # tokens of the longest request that could be served alone
+        self.roomy_tokens: float = self.longest  # below this bound nothing need be counted
         self._roomy = int(self.blocks * (1.0 - WATERMARK))
 
-    def admits(
-        self, tokens: int, output: int, batch: int, total: int, running: Mapping[int, Mark], counter: int
-    ) -> bool:
-        """Whether a prompt of `tokens` fits beside `batch` sequences that hold `total` tokens."""
+    def take(self, tokens: int, output: int, batch: int, total: int, running: Mapping[int, Mark], counter: int) -> bool:
+        """Take the blocks of a prompt of `tokens` if they fit beside `batch` sequences that hold `total` tokens."""
         need = -(-tokens // self.block)
         alone = batch == 0 and self.reserved == 0
         limit = self.blocks if alone else self._roomy
-        if (total + batch * (self.block - 1)) // self.block + self.reserved + need <= limit:
-            return True
-        held = sum(-(-(mark[0] + counter) // self.block) for mark in running.values())
-        return held + self.reserved + need <= limit
-
-    def reserve(self, tokens: int, output: int) -> None:
-        """Take the blocks of a prompt that begins its prefill."""
-        self.reserved += -(-tokens // self.block)
-        self.roomy_tokens = float((self.blocks - self.reserved) * self.block)
+        if (total + batch * (self.block - 1)) // self.block + self.reserved + need > limit:
+            held = sum(-(-(mark[0] + counter) // self.block) for mark in running.values())
+            if held + self.reserved + need > limit:
+                return False
+        self.reserved += need
+        self.roomy_tokens = (self.blocks - self.reserved) * self.block
+        return True
 
     def release(self, tokens: int, output: int) -> None:
-        """Give back what `reserve` took: the sequence runs now and is counted by its context, or is gone."""
+        """Give back what `take` took: the sequence runs now and is counted by its context, or is gone."""
         self.reserved -= -(-tokens // self.block)
-        self.roomy_tokens = float((self.blocks - self.reserved) * self.block)
-
-    def finished(self, prompt: int, output: int) -> None:
-        """A running sequence left; its blocks were counted from its context, nothing is kept here."""
+        self.roomy_tokens = (self.blocks - self.reserved) * self.block
 
     def steps(self, want: int, batch: int, total: int, running: Mapping[int, Mark], counter: int) -> int:
         """How many of `want` decode steps fit, from `counter` on, each adding one token to each sequence."""
@@ -81,15 +74,12 @@ class WholeRequestKv:
         self.longest = self.capacity = capacity_tokens
         self.reserved = 0
 
-    def admits(
-        self, tokens: int, output: int, batch: int, total: int, running: Mapping[int, Mark], counter: int
-    ) -> bool:
-        """Whether the whole request fits beside what is reserved."""
-        return self.reserved + tokens + output <= self.capacity
-
-    def reserve(self, tokens: int, output: int) -> None:
-        """Take prompt and output tokens."""
+    def take(self, tokens: int, output: int, batch: int, total: int, running: Mapping[int, Mark], counter: int) -> bool:
+        """Take prompt and output tokens if they fit beside what is reserved."""
+        if self.reserved + tokens + output > self.capacity:
+            return False
         self.reserved += tokens + output
+        return True
 
     def release(self, tokens: int, output: int) -> None:
         """The prompt is prefilled; its reservation stays until it finishes."""
