@@ -35,7 +35,7 @@ class Chunked:
 
     def plan(self, instance: Instance) -> list[Chunk]:
         """Continue begun prompts in order, then admit waiting ones, while the token budget lasts."""
-        budget = instance.max_tokens - len(instance.running)
+        budget = instance.max_tokens - instance.batch
         chunks: list[Chunk] = []
         for prompt in instance.prefilling:
             if budget <= 0:

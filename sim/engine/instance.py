@@ -60,6 +60,7 @@ class Instance:
         self.waiting: deque[int] = deque()
         self.prefilling: deque[Prompt] = deque()
         self.running: dict[int, Mark] = {}  # in order of joining
+        self.batch = 0  # how many
         self.finishing: list[tuple[int, int]] = []  # heap of (decode counter at the last token, request)
         self.offsets = 0  # sum of the running sequences' offsets: they hold offsets + batch * counter tokens
         self.state = IDLE
@@ -79,19 +80,25 @@ class Instance:
 
     # ---- arrivals -------------------------------------------------------------------------------------------------
 
-    def arrive(self, index: int, now_s: float) -> None:
-        """A routed request joins the queue; it wakes an idle instance and ends a leap that it could join."""
+    def arrive(self, index: int, now_s: float, next_s: float) -> None:
+        """A routed request joins the queue; it wakes an idle instance and ends a leap that it could join.
+
+        `next_s` is when the next request of the trace comes: one that ties with this one is waited for.
+        """
         self.waiting.append(index)
         if self.state == IDLE:
             self.state = WAKING
             self.alarm_s = now_s
-            self.alarm.set(self.alarm_s + TIE_S)
+            if next_s > now_s + TIE_S:
+                self._boundary()
+            else:
+                self.alarm.set(now_s + TIE_S)
         elif (
             self.state == DECODING
             and self.target - self.steps > 1
             and self.batching.joins
             and len(self.waiting) == 1
-            and len(self.running) < self.max_seqs
+            and self.batch < self.max_seqs
         ):
             self._cut(now_s)
 
@@ -100,7 +107,7 @@ class Instance:
         line = self.line
         assert line is not None
         target, time_s = boundary_after(
-            self.anchor_s, line.a_s, line.c_s, len(self.running), self.anchor_kv, now_s, self.steps + 1, self.target
+            self.anchor_s, line.a_s, line.c_s, self.batch, self.anchor_kv, now_s, self.steps + 1, self.target
         )
         if target < self.target:
             self.target, self.alarm_s = target, time_s
@@ -115,7 +122,7 @@ class Instance:
 
     def admit(self) -> Prompt | None:
         """Move the first waiting request, there being one, to prefilling; None without a slot or KV memory for it."""
-        batch = len(self.running)
+        batch = self.batch
         if batch + len(self.prefilling) >= self.max_seqs:
             return None
         index, requests, kv = self.waiting[0], self.requests, self.kv
@@ -142,7 +149,7 @@ class Instance:
                 self._finish_due()
         elif self.state == PREFILLING:
             self._settle_prefill()
-        batch = len(self.running)
+        batch = self.batch
         if batch and self.offsets + batch * (self.counter + self.steps + self.kv.block) > self.kv.roomy_tokens:
             self._make_room()
         if self.waiting or self.prefilling:
@@ -160,7 +167,7 @@ class Instance:
     def _make_room(self) -> None:
         """Preempt the latest sequences until the next decode step fits; they go back to the head of the queue."""
         while True:
-            batch, counter = len(self.running), self.counter + self.steps
+            batch, counter = self.batch, self.counter + self.steps
             total = self.offsets + batch * counter
             if batch == 0 or self.kv.steps(1, batch, total, self.running, counter):
                 return
@@ -191,10 +198,11 @@ class Instance:
     def _leave(self, index: int) -> None:
         """Take a sequence out of the batch and charge it what it used."""
         mark = self.running.pop(index)
+        self.batch -= 1
         self.ledger.charge(index, mark)
         self.offsets -= mark[0]
         self.line = None
-        if not self.running:
+        if not self.batch:
             self.counter = 0
             self.stalled.clear()
             self.ledger.restart()
@@ -203,7 +211,7 @@ class Instance:
 
     def _start_decode(self) -> None:
         """Go on decoding: from a new anchor when the batch changed or the table bends, and as far as the plan holds."""
-        batch = len(self.running)
+        batch = self.batch
         if self.line is None or self.steps >= self.line_steps:
             if self.steps:
                 self._settle_decode()
@@ -239,7 +247,7 @@ class Instance:
         if not steps or line is None:
             return
         a_s, c_s, power_w = line.a_s, line.c_s, line.power_w
-        batch, kv, start_s, counter = len(self.running), self.anchor_kv, self.anchor_s, self.counter
+        batch, kv, start_s, counter = self.batch, self.anchor_kv, self.anchor_s, self.counter
         end_s = self.alarm_s  # only ever settled at the boundary that was just reached
         gaps = None
         if self.stalled:
@@ -320,7 +328,7 @@ class Instance:
         if self.steps:
             self._settle_decode()
         self.line = None
-        batch = len(self.running)
+        batch = self.batch
         if len(chunks) == 1:  # the common step
             prompt, new = chunks[0]
             sizes = [(new, prompt.total - prompt.left)]
@@ -366,7 +374,7 @@ class Instance:
 
     def _ride_along(self, step: MixedStep, intensity: float) -> None:
         """Book one decode step of the running batch inside a mixed step."""
-        batch, duration_s = len(self.running), step.time_s
+        batch, duration_s = self.batch, step.time_s
         a_s = step.decode_a_s / batch + step.decode_c_s * self.counter
         self.ledger.decode(a_s, step.decode_c_s, step.power_w, intensity)
         self.ledger.gaps(duration_s, duration_s, 1, batch)
@@ -390,6 +398,7 @@ class Instance:
             return 0
         offset = requests.prompt[index] + produced - self.counter
         ends_at = self.counter + left
+        self.batch += 1
         ledger = self.ledger
         self.running[index] = (
             offset,

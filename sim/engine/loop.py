@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
@@ -72,8 +73,9 @@ def play(
     def arrive() -> None:
         index = next(turn)
         following = index + 1
+        next_s = arrival_s[following] if following < size else math.inf
         if following < size:
-            arrivals.set(arrival_s[following])
+            arrivals.set(next_s)
         prompt, now_s = prompts[index], arrival_s[index]
         predicted = outputs[index] if oracle else predictor.mean
         number = router.route(now_s, prompt, predicted)
@@ -84,7 +86,7 @@ def play(
             return
         weight[index] = prompt + predicted
         router.assigned(number, prompt + predicted)
-        instance.arrive(index, now_s)
+        instance.arrive(index, now_s, next_s)
         if progress is not None and following % _PROGRESS_EVERY == 0:
             progress(following, size)
 
