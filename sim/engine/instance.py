@@ -19,6 +19,7 @@ from sim.engine.leap import boundary_after, boundary_s
 from sim.engine.ledger import Ledger, Mark
 from sim.engine.memory import Kv, WholeRequestKv
 from sim.engine.requests import COMPLETED, Requests
+from sim.engine.settle import across_hours, stall_gaps
 
 IDLE, WAKING, DECODING, PREFILLING = range(4)
 FOREVER = 1 << 60
@@ -251,58 +252,19 @@ class Instance:
         end_s = self.alarm_s  # only ever settled at the boundary that was just reached
         gaps = None
         if self.stalled:
-            self._record_stall(line, batch, kv, steps, start_s)
+            stall_gaps(self.ledger, line, batch, kv, steps, start_s, self.stalled)
+            self.stalled.clear()
         else:
             first_s = a_s + c_s * kv
             gaps = first_s, first_s + c_s * (batch * (steps - 1))
         seconds = a_s * steps / batch + c_s * (counter * steps + steps * (steps - 1) // 2)
         if not self.ledger.steps(start_s, end_s, power_w, gaps, steps, batch, seconds, c_s * steps):
-            self._settle_across_hours(line, batch, kv, steps, start_s, end_s, gaps)
+            across_hours(self.ledger, line, batch, kv, counter, steps, start_s, end_s, gaps)
         if line.extrapolated:
             self.ledger.extrapolated_s += end_s - start_s
         self.counter = counter + steps
         self.anchor_s, self.anchor_kv, self.steps = end_s, kv + batch * steps, 0
         self.line_steps -= steps
-
-    def _settle_across_hours(
-        self,
-        line: Line,
-        batch: int,
-        kv: int,
-        steps: int,
-        start_s: float,
-        end_s: float,
-        gaps: tuple[float, float] | None,
-    ) -> None:
-        """Book decode steps under a changing intensity: stretches of one value, and each straddling step by itself."""
-        ledger, a_s, c_s = self.ledger, line.a_s, line.c_s
-        ledger.busy(start_s, end_s, line.power_w)
-        if gaps is not None:
-            ledger.gaps(*gaps, steps, batch)
-        done, at_s = 0, start_s
-        while done < steps:
-            change_s = ledger.next_change_s(at_s)
-            until, to_s = steps, end_s
-            if end_s > change_s:
-                until, to_s = boundary_after(start_s, a_s, c_s, batch, kv, change_s + TIE_S, done + 1, steps)
-                if until - done > 1 and to_s > change_s:
-                    until -= 1
-                    to_s = boundary_s(start_s, a_s, c_s, batch, kv, until)
-            count, first = until - done, self.counter + done
-            seconds = a_s * count / batch + c_s * (first * count + count * (count - 1) // 2)
-            ledger.decode(seconds, c_s * count, line.power_w, ledger.intensity(at_s, to_s))
-            done, at_s = until, to_s
-
-    def _record_stall(self, line: Line, batch: int, kv: int, steps: int, start_s: float) -> None:
-        """Gaps of sequences that waited while others prefilled: the first is longer, each by its own wait."""
-        first_s = line.a_s + line.c_s * kv
-        growth_s = line.c_s * batch
-        for count, last_s in self.stalled:
-            gap_s = start_s + first_s - last_s
-            self.ledger.gaps(gap_s, gap_s, 1, count)
-        self.stalled.clear()
-        if steps > 1:
-            self.ledger.gaps(first_s + growth_s, first_s + growth_s * (steps - 1), steps - 1, batch)
 
     def _finish_due(self) -> None:
         """Let go of every sequence whose last token is made."""
