@@ -20,7 +20,7 @@ from pathlib import Path
 import simpy
 
 from sim.run import run
-from sim.scenario import Scenario
+from sim.scenario import BATCHING, Scenario
 from sim.trace import read_trace
 
 ROUNDS = 5
@@ -43,17 +43,18 @@ def bare_simpy() -> float:
     return TIMEOUTS / (time.perf_counter() - began)
 
 
-def scenario(trace: str | None, instances: int, **changes: object) -> Scenario:
-    """H100s on llama-3.1-8b at one site; batching chunked, least outstanding tokens."""
+def scenario(trace: str | None, instances: int, batching: str = "chunked", **changes: object) -> Scenario:
+    """H100s on llama-3.1-8b at one site, least outstanding tokens."""
     pool = {"name": "h100", "site": "s", "gpu": "h100-sxm-80gb", "model": "llama-3.1-8b", "instances": instances}
+    pool["batching"] = batching
     document = {"sites": [{"name": "s", "grid": "US-CAL-CISO"}], "pools": [pool]}
     source = {"trace": trace} if trace else {"generator": GENERATED}
     return Scenario.model_validate(document | source | changes)
 
 
-def loop_speed(trace: str | None, instances: int) -> None:
+def loop_speed(trace: str | None, instances: int, batching: str = "chunked") -> None:
     """Requests a second of the loop alone, against the bare loop of the same round."""
-    asked = scenario(trace, instances)
+    asked = scenario(trace, instances, batching)
     replayed = read_trace(trace) if trace else None
     ratios, rates, bares = [], [], []
     for _ in range(ROUNDS):
@@ -64,7 +65,7 @@ def loop_speed(trace: str | None, instances: int) -> None:
         rates.append(rate)
         bares.append(bare)
     print(
-        f"loop, {instances} instances: {statistics.median(rates):,.0f} requests/s; bare SimPy "
+        f"loop, {batching}, {instances} instances: {statistics.median(rates):,.0f} requests/s; bare SimPy "
         f"{statistics.median(bares):,.0f} timeouts/s; 1/{statistics.median(ratios):.1f} of it (median of {ROUNDS})"
     )
 
@@ -100,7 +101,8 @@ def main(arguments: list[str]) -> None:
         return million()
     trace = arguments[0] if arguments else str(CONV) if CONV.is_file() else None
     print(f"trace: {Path(trace).name if trace else 'generated'}")
-    loop_speed(trace, 8)
+    for batching in BATCHING:
+        loop_speed(trace, 8, batching)
     loop_speed(trace, 4)
     process_time(trace)
     subprocess.run([sys.executable, "-m", "benchmarks.sim", "--million"], check=True)

@@ -59,12 +59,16 @@ class StepModel:
         self._prefill = _Prefill(profile.prefill)
         self._lines: dict[int, list[Line]] = {}
         self._whole: dict[int, MixedStep] = {}
+        self._scaled, self._factor = profile.mixed.rule == "scaled", profile.mixed.factor
 
     def decode(self, batch: int, kv_tokens: float) -> Line:
         """The line a decode step of `batch` sequences holding `kv_tokens` lies on."""
         lines = self._lines.get(batch)
         if lines is None:
             lines = self._lines[batch] = self._compile(batch)
+        line = lines[0]
+        if kv_tokens < line.kv_end:
+            return line
         for line in lines:
             if kv_tokens < line.kv_end:
                 return line
@@ -94,15 +98,14 @@ class StepModel:
         if batch == 0:
             return alone
         line = self.decode(batch, kv_tokens)
-        rule = self.profile.mixed
         tokens = chunks[0][0] if len(chunks) == 1 else sum([new for new, _ in chunks])
         time_s, _ = self._prefill.time_s(chunks, tokens, extra=batch)
         time_s += self._step_s + self._sequence_s * (len(chunks) + batch)
         decode_c = 0.0
-        if rule.rule == "scaled":
-            time_s *= rule.factor
+        if self._scaled:
+            time_s *= self._factor
         else:
-            decode_c = rule.factor * line.c_s
+            decode_c = self._factor * line.c_s
             time_s += decode_c * kv_tokens
         decode_s = line.a_s + line.c_s * kv_tokens
         if time_s < decode_s:

@@ -51,11 +51,10 @@ class Clock(Environment):
         """Run until nothing is queued: SimPy's own loop, with a short way for alarms."""
         pending = self.pending
         while pending:
-            entry = heappop(pending)
-            alarm = entry[3]
+            time_s, _, _, alarm = entry = heappop(pending)
             if type(alarm) is not Alarm:
                 heappush(pending, entry)
                 self.step()
-            elif alarm.due_s == entry[0]:
-                self._now = entry[0]
+            elif alarm.due_s == time_s:
+                self._now = time_s
                 alarm.callback()

@@ -31,7 +31,11 @@ def boundary_after(
         guess = 2.0 * elapsed / (linear + math.sqrt(max(0.0, linear * linear + 4.0 * square * elapsed)))
     else:
         guess = elapsed / linear
-    steps = min(max(math.ceil(guess), low), high)
+    steps = math.ceil(guess)
+    if steps < low:
+        steps = low
+    elif steps > high:
+        steps = high
     time_s = boundary_s(start_s, a_s, c_s, batch, kv, steps)
     while steps < high and time_s + TIE_S < now_s:
         steps += 1

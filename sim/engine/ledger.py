@@ -25,6 +25,8 @@ class Ledger:
         self._edges: list[float] = [*window.edges_s.tolist()[1:-1], float("inf")]
         self._values: list[float] = window.g_per_kwh.tolist()
         self._hour = 0
+        self._edge_s: float = self._edges[0]  # end and value of the present stretch of one intensity
+        self._value: float = self._values[0]
         self.a_s = self.c_s = self.a_j = self.c_j = self.a_g = self.c_g = 0.0
         # power timeline: busy stretches
         self.from_s, self.to_s, self.power_w = array("d"), array("d"), array("d")
@@ -55,27 +57,23 @@ class Ledger:
         add_steps(steps)
         add_batch(batch)
 
+    def next_change_s(self, time_s: float) -> float:
+        """When the intensity changes after `time_s` (infinity when it does not); the meters only move forward."""
+        while time_s >= self._edge_s:
+            self._hour += 1
+            self._edge_s, self._value = self._edges[self._hour], self._values[self._hour]
+        return self._edge_s
+
     def intensity(self, from_s: float, to_s: float) -> float:
-        """Mean g/kWh over a stretch; the meters only move forward in time."""
-        hour = self._hour
-        edges = self._edges
-        while from_s >= edges[hour]:
-            hour += 1
-        self._hour = hour
-        if to_s <= edges[hour]:
-            return self._values[hour]
-        total, at = 0.0, from_s
-        while to_s > edges[hour]:
-            total += self._values[hour] * (edges[hour] - at)
-            at = edges[hour]
+        """Mean g/kWh over a stretch."""
+        if to_s <= self.next_change_s(from_s):
+            return self._value
+        total, at, hour = 0.0, from_s, self._hour
+        while to_s > self._edges[hour]:
+            total += self._values[hour] * (self._edges[hour] - at)
+            at = self._edges[hour]
             hour += 1
         return (total + self._values[hour] * (to_s - at)) / (to_s - from_s)
-
-    def next_change_s(self, time_s: float) -> float:
-        """When the intensity changes after `time_s` (infinity when it does not)."""
-        while time_s >= self._edges[self._hour]:
-            self._hour += 1
-        return self._edges[self._hour]
 
     def busy(self, from_s: float, to_s: float, power_w: float) -> None:
         """Extend the power timeline."""
@@ -100,11 +98,7 @@ class Ledger:
         `gap_s` are the first and last gap between tokens (None where the caller records them), `seconds` and
         `per_context_s` as for `decode`.
         """
-        hour = self._hour
-        while from_s >= self._edges[hour]:
-            hour += 1
-        self._hour = hour
-        if to_s > self._edges[hour]:
+        if to_s > self._edge_s and to_s > self.next_change_s(from_s):
             return False
         add_from, add_to, add_power = self._busy
         add_from(from_s)
@@ -121,7 +115,7 @@ class Ledger:
         joules, per_context_j = power_w * seconds, power_w * per_context_s
         self.a_j += joules
         self.c_j += per_context_j
-        intensity = self._values[hour]
+        intensity = self._value
         self.a_g += joules * intensity
         self.c_g += per_context_j * intensity
         return True
