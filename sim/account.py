@@ -73,18 +73,18 @@ class Shares:
 
 def pool_books(pool: LivePool, played: Played, horizon_s: float, rules: Accounting) -> tuple[PoolBooks, PoolBooks]:
     """The hardware ledger of one pool from its instances' power timelines: drain included, and the horizon alone."""
-    last_s = max(
-        (played.instances[n].ledger.to_s[-1] for n in pool.numbers if played.instances[n].ledger.to_s), default=0.0
-    )
+    ends = [played.instances[number].ledger.column("to_s")[-1:] for number in pool.numbers]
+    last_s = float(np.concatenate(ends).max(initial=0.0))
     return _books(pool, played, max(horizon_s, last_s), rules), _books(pool, played, horizon_s, rules)
 
 
 def _books(pool: LivePool, played: Played, end_s: float, rules: Accounting) -> PoolBooks:
     window = pool.site.window
     ledgers = [played.instances[number].ledger for number in pool.numbers]
-    from_s = np.minimum(np.concatenate([np.frombuffer(ledger.from_s) for ledger in ledgers]), end_s)
-    to_s = np.minimum(np.concatenate([np.frombuffer(ledger.to_s) for ledger in ledgers]), end_s)
-    power_w = np.concatenate([np.frombuffer(ledger.power_w) for ledger in ledgers])
+    from_s, to_s, power_w = (
+        np.concatenate([ledger.column(name) for ledger in ledgers]) for name in ("from_s", "to_s", "power_w")
+    )
+    from_s, to_s = np.minimum(from_s, end_s), np.minimum(to_s, end_s)
     busy_s = float(np.sum(to_s - from_s))
     integrals = window.integral(to_s) - window.integral(from_s)
     whole = float(window.integral(end_s))
@@ -127,9 +127,9 @@ def shares(books: list[PoolBooks], played: Played, rules: Accounting) -> Shares:
     charges embodied carbon for busy seconds only (HotCarbon'24's t/LT) and leaves idle unowned; none leaves both.
     """
     requests = played.requests
-    busy_s, energy_j = np.frombuffer(requests.busy_s), np.frombuffer(requests.energy_j)
+    busy_s, energy_j = requests.busy_s, requests.energy_j
     instance = np.frombuffer(requests.instance, dtype=np.int64)
-    operational_g = np.frombuffer(requests.gram_j) / JOULES_PER_KWH
+    operational_g = requests.gram_j / JOULES_PER_KWH
     embodied_g, idle_g, unowned_g = np.zeros(requests.size), np.zeros(requests.size), 0.0
     for book in books:
         mine = (instance >= book.pool.numbers.start) & (instance < book.pool.numbers.stop)

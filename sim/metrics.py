@@ -60,10 +60,7 @@ def statistics(values: Floats) -> Stats:
 
 def gap_statistics(ledgers: list[Ledger]) -> Stats:
     """Mean and percentiles of the gaps between tokens, pooled over all tokens of all requests."""
-    first = np.concatenate([np.frombuffer(ledger.gap_first_s) for ledger in ledgers])
-    last = np.concatenate([np.frombuffer(ledger.gap_last_s) for ledger in ledgers])
-    steps = np.concatenate([np.frombuffer(ledger.gap_steps, dtype=np.int64) for ledger in ledgers])
-    batch = np.concatenate([np.frombuffer(ledger.gap_batch, dtype=np.int64) for ledger in ledgers])
+    first, last, steps, batch = (np.concatenate(parts) for parts in zip(*[x.gaps() for x in ledgers], strict=True))
     tokens = steps * batch
     total = int(tokens.sum())
     if not total:
@@ -84,8 +81,8 @@ def gap_statistics(ledgers: list[Ledger]) -> Stats:
 def _gap_quantile(
     first: Floats,
     last: Floats,
-    steps: NDArray[np.int64],
-    batch: NDArray[np.int64],
+    steps: Floats,
+    batch: Floats,
     rank: float,
     bracket: tuple[float, float],
 ) -> float:

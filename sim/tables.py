@@ -84,8 +84,7 @@ def _pool_timeline(run: Run, book: PoolBooks) -> Any:
     busy_s, busy_j = np.zeros(width.size), np.zeros(width.size)
     for number in pool.numbers:
         ledger = run.played.instances[number].ledger
-        from_s, to_s = np.frombuffer(ledger.from_s), np.frombuffer(ledger.to_s)
-        power_w = np.frombuffer(ledger.power_w)
+        from_s, to_s, power_w = (ledger.column(name) for name in ("from_s", "to_s", "power_w"))
         busy_s += np.diff(_cumulative(edges, from_s, to_s, np.ones_like(power_w)))
         busy_j += np.diff(_cumulative(edges, from_s, to_s, power_w))
     idle_j = pool.model.idle_w * (pool.spec.engines * width - busy_s)

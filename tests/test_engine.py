@@ -31,7 +31,7 @@ def assert_same(a, b):
         np.testing.assert_array_equal(left, columns(b)[name], err_msg=name)
     assert a.requests.preemptions == b.requests.preemptions
     for one, two in zip(a.instances, b.instances, strict=True):
-        assert one.ledger.to_s.tolist() == two.ledger.to_s.tolist()
+        assert one.ledger.rows == two.ledger.rows
 
 
 def test_one_request_by_hand(replay):
@@ -53,10 +53,9 @@ def test_a_single_output_token_ends_with_its_prefill(replay):
 def test_prefill_first_pauses_decoding_and_records_the_stall(replay):
     # the second prompt arrives while the first decodes: its prefill (64/1024 s) stalls the first request's next token
     played = replay([(0.0, 64, 10), (0.07, 64, 2)], batching="prefill-first")
-    ledger = played.instances[0].ledger
-    gaps = sum(s * b for s, b in zip(ledger.gap_steps, ledger.gap_batch, strict=True))
-    assert gaps == 9 + 1  # one gap for each token after the first
-    assert max(ledger.gap_first_s) > 0.0625
+    first_s, _, steps, batch = played.instances[0].ledger.gaps()
+    assert np.dot(steps, batch) == 9 + 1  # one gap for each token after the first
+    assert max(first_s) > 0.0625
 
 
 def test_static_takes_no_one_until_the_batch_is_done(replay):
@@ -104,12 +103,13 @@ def test_leap_equals_stepping_to_the_last_bit(replay, paper, rows, policy, kv, t
     for played in (leap, step):
         finished = columns(played)["status"] > 0
         assert finished.all()
-        busy = sum(np.dot(i.ledger.power_w, np.subtract(i.ledger.to_s, i.ledger.from_s)) for i in played.instances)
+        tables = [i.ledger.table() for i in played.instances]
+        busy = sum(np.dot(rows["power_w"], rows["to_s"] - rows["from_s"]) for rows in tables)
         assert sum(played.requests.energy_j) == pytest.approx(busy, rel=1e-9)
         times = np.array([played.requests.start_s, played.requests.first_token_s, played.requests.finish_s])
         kept = columns(played)["status"] == 1
         assert (np.diff(times[:, kept], axis=0) >= 0).all()
-        gaps = sum(s * b for i in played.instances for s, b in zip(i.ledger.gap_steps, i.ledger.gap_batch, strict=True))
+        gaps = sum(np.dot(*i.ledger.gaps()[2:]) for i in played.instances)
         assert gaps == sum(
             out - 1 for (_, _, out), ok in zip(sorted(rows, key=lambda r: r[0]), kept, strict=True) if ok
         )
@@ -123,8 +123,8 @@ def test_grams_follow_an_intensity_that_changes_under_way(replay, rows, policy):
     played = replay(rows, batching=policy, window=window, **LIMITS)
     stepped = replay(rows, batching=policy, window=window, leaping=False, **LIMITS)
     assert_same(played, stepped)
-    (ledger,) = [i.ledger for i in played.instances]
-    grams = np.dot(ledger.power_w, window.integral(np.array(ledger.to_s)) - window.integral(np.array(ledger.from_s)))
+    (rows,) = [i.ledger.table() for i in played.instances]
+    grams = np.dot(rows["power_w"], window.integral(rows["to_s"]) - window.integral(rows["from_s"]))
     assert sum(played.requests.gram_j) == pytest.approx(grams, rel=1e-9)
 
 

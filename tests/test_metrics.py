@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from array import array
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from profiles.grid import Window
+from sim.engine.ledger import Ledger
 from sim.metrics import gap_statistics, statistics
 
 runs = st.lists(
@@ -30,13 +30,10 @@ def test_pooled_gaps_equal_all_gaps_written_out(runs):
     written: list[float] = []
     for first, growth, steps, batch in runs:
         written += [first + growth * k for k in range(steps) for _ in range(batch)]
-    ledger = SimpleNamespace(
-        gap_first_s=array("d", [first for first, *_ in runs]),
-        gap_last_s=array("d", [first + growth * (steps - 1) for first, growth, steps, _ in runs]),
-        gap_steps=array("l", [steps for *_, steps, _ in runs]),
-        gap_batch=array("l", [batch for *_, batch in runs]),
-    )
-    found = gap_statistics([ledger])  # type: ignore[list-item]
+    ledger = Ledger(Window.constant(1.0))
+    for first, growth, steps, batch in runs:
+        ledger.gap(first, first + growth * (steps - 1), steps, batch)
+    found = gap_statistics([ledger])
     ordered = sorted(written)
     assert found["mean"] == pytest.approx(np.mean(written), rel=1e-9)
     for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
@@ -46,5 +43,4 @@ def test_pooled_gaps_equal_all_gaps_written_out(runs):
 
 def test_nothing_defined_is_null():
     assert statistics(np.array([np.nan])) == {"mean": None, "p50": None, "p90": None, "p99": None}
-    empty = SimpleNamespace(gap_first_s=array("d"), gap_last_s=array("d"), gap_steps=array("l"), gap_batch=array("l"))
-    assert gap_statistics([empty])["p50"] is None  # type: ignore[list-item]
+    assert gap_statistics([Ledger(Window.constant(1.0))])["p50"] is None

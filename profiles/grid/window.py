@@ -112,6 +112,11 @@ class Window:
         edge = self._starts[i] if i < len(self._starts) else self.duration_s
         return edge if edge > t else math.inf
 
+    def next_edges_s(self, t: FloatArray) -> FloatArray:
+        """The first change of the value after each `t`; inf when there is none (the last value holds for ever)."""
+        edges: FloatArray = np.append(self.edges_s[1:-1], math.inf)[self._indices(t)]
+        return edges
+
     def beyond(self, t: float) -> bool:
         """Whether `t` lies past the window's end, where the last value is only held."""
         return t > self.duration_s

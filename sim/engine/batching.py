@@ -1,13 +1,12 @@
-"""Batching policies: which prompts a step prefills, and for how many steps that answer stands.
+"""Batching policies: which prompts a step prefills.
 
 A policy is one small class. `plan` admits requests and names the chunks of the next step; with no chunk the step is
-plain decode. `stable_for` says how many plain decode steps the answer holds while nothing arrives or finishes: the leap
-engine jumps that far, the stepping engine asks again after every step.
+plain decode. That answer must stand while nothing arrives or finishes: the leap engine asks again only then, the
+stepping engine after every step.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -22,9 +21,6 @@ class Batching(Protocol):
 
     def plan(self, instance: Instance) -> list[Chunk]:
         """Admit what may be admitted and return the prefill chunks of the next step."""
-
-    def stable_for(self, instance: Instance) -> float:
-        """Plain decode steps for which `plan` would keep answering the same, nothing else happening."""
 
 
 class Chunked:
@@ -53,10 +49,6 @@ class Chunked:
             budget -= new
         return chunks
 
-    def stable_for(self, instance: Instance) -> float:
-        """Until something arrives or finishes: with no chunk planned, none becomes possible by decoding."""
-        return math.inf
-
 
 class PrefillFirst:
     """vLLM v0: waiting prompts are prefilled whole, as many as the token budget takes, and decoding pauses."""
@@ -79,10 +71,6 @@ class PrefillFirst:
             tokens += size
         return chunks
 
-    def stable_for(self, instance: Instance) -> float:
-        """Until something arrives or finishes."""
-        return math.inf
-
 
 class Static:
     """A batch is gathered when the instance is empty, prefilled, and decoded until its last request is done."""
@@ -103,10 +91,6 @@ class Static:
             chunks.append((prompt, prompt.left))
             tokens += prompt.left
         return chunks
-
-    def stable_for(self, instance: Instance) -> float:
-        """Until one finishes; arrivals wait for the batch to end."""
-        return math.inf
 
 
 POLICIES: dict[str, type[Chunked] | type[PrefillFirst] | type[Static]] = {

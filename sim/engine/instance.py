@@ -16,10 +16,9 @@ from profiles.step import Line, MixedStep, StepModel
 from sim.engine.batching import Batching
 from sim.engine.clock import TIE_S, Alarm, Clock
 from sim.engine.leap import boundary_after, boundary_s
-from sim.engine.ledger import Ledger, Mark
+from sim.engine.ledger import GAP_OF_ROW, GAPS_BY_STEP, NO_GAPS, Ledger, Mark, pack_chunk, pack_row, pack_stay
 from sim.engine.memory import Kv, WholeRequestKv
 from sim.engine.requests import COMPLETED, Requests
-from sim.engine.settle import across_hours, stall_gaps
 
 IDLE, WAKING, DECODING, PREFILLING = range(4)
 FOREVER = 1 << 60
@@ -56,7 +55,7 @@ class Instance:
         on_finish: Callable[[Instance, int], None],
     ) -> None:
         self.number, self.requests, self.model = number, requests, model
-        self.batching, self.kv, self.ledger = batching, kv, ledger
+        self.batching, self.kv, self.ledger, self.rows = batching, kv, ledger, ledger.rows
         self.max_seqs, self.max_tokens, self.leaping, self.on_finish = max_seqs, max_tokens, leaping, on_finish
         self.waiting: deque[int] = deque()
         self.prefilling: deque[Prompt] = deque()
@@ -198,15 +197,14 @@ class Instance:
 
     def _leave(self, index: int) -> None:
         """Take a sequence out of the batch and charge it what it used."""
-        mark = self.running.pop(index)
+        offset, _, joined = self.running.pop(index)
         self.batch -= 1
-        self.ledger.charge(index, mark)
-        self.offsets -= mark[0]
+        self.ledger.stays += pack_stay(index, offset, joined, len(self.rows))
+        self.offsets -= offset
         self.line = None
         if not self.batch:
             self.counter = 0
             self.stalled.clear()
-            self.ledger.restart()
 
     # ---- decode ---------------------------------------------------------------------------------------------------
 
@@ -228,9 +226,6 @@ class Instance:
             want = self.finishing[0][0] - self.counter
             if want > self.line_steps:
                 want = self.line_steps
-            stable = self.batching.stable_for(self)
-            if want - self.steps > stable:
-                want = self.steps + int(stable)
             counter = self.counter + self.steps
             total = self.offsets + batch * counter
             if total + batch * (want - self.steps + self.kv.block) > self.kv.roomy_tokens:
@@ -247,20 +242,15 @@ class Instance:
         steps, line = self.steps, self.line
         if not steps or line is None:
             return
-        a_s, c_s, power_w = line.a_s, line.c_s, line.power_w
+        a_s, c_s, power_w, _, extrapolated = line
         batch, kv, start_s, counter = self.batch, self.anchor_kv, self.anchor_s, self.counter
         end_s = self.alarm_s  # only ever settled at the boundary that was just reached
-        gaps = None
+        gaps = GAPS_BY_STEP
         if self.stalled:
-            stall_gaps(self.ledger, line, batch, kv, steps, start_s, self.stalled)
-            self.stalled.clear()
-        else:
-            first_s = a_s + c_s * kv
-            gaps = first_s, first_s + c_s * (batch * (steps - 1))
-        seconds = a_s * steps / batch + c_s * (counter * steps + steps * (steps - 1) // 2)
-        if not self.ledger.steps(start_s, end_s, power_w, gaps, steps, batch, seconds, c_s * steps):
-            across_hours(self.ledger, line, batch, kv, counter, steps, start_s, end_s, gaps)
-        if line.extrapolated:
+            self._record_stalls(a_s + c_s * kv, c_s * batch)
+            gaps = NO_GAPS
+        self.rows.extend(pack_row(start_s, end_s, power_w, a_s, c_s, batch, kv, counter, steps, gaps))
+        if extrapolated:
             self.ledger.extrapolated_s += end_s - start_s
         self.counter = counter + steps
         self.anchor_s, self.anchor_kv, self.steps = end_s, kv + batch * steps, 0
@@ -310,39 +300,45 @@ class Instance:
 
     def _settle_prefill(self) -> None:
         """Book a prefill step, move its prompts on, and let those that are done join the batch."""
-        step, chunks, ledger = self.step, self.chunks, self.ledger
+        step, chunks, rows = self.step, self.chunks, self.rows
         assert step is not None
-        start_s, end_s = self.anchor_s, self.alarm_s
-        ledger.busy(start_s, end_s, step.power_w)
-        if step.extrapolated:
-            ledger.extrapolated_s += end_s - start_s
-        intensity = ledger.intensity(start_s, end_s)
+        _, power_w, prefill_s, decode_a_s, decode_c_s, extrapolated = step
+        start_s, end_s, batch = self.anchor_s, self.alarm_s, self.batch
         if len(chunks) == 1:
             prompt, new = chunks[0]
-            ledger.prefill(prompt.index, step.prefill_s, step.power_w, intensity)
+            self.ledger.chunks += pack_chunk(prompt.index, len(rows), prefill_s)
             prompt.left -= new
         else:
-            second_s = step.prefill_s / sum([new for _, new in chunks])
+            second_s = prefill_s / sum([new for _, new in chunks])
             for prompt, new in chunks:
-                ledger.prefill(prompt.index, second_s * new, step.power_w, intensity)
+                self.ledger.chunks += pack_chunk(prompt.index, len(rows), second_s * new)
                 prompt.left -= new
-        if self.running and self.batching.mixes:
-            self._ride_along(step, intensity)
+        if extrapolated:
+            self.ledger.extrapolated_s += end_s - start_s
+        mixes = self.batching.mixes
+        if batch and mixes:
+            counter = self.counter
+            rows.extend(pack_row(start_s, end_s, power_w, decode_a_s, decode_c_s, batch, 0, counter, 1, GAP_OF_ROW))
+            self.counter = counter + 1
+            if self.finishing[0][0] <= self.counter:
+                self._finish_due()
+        else:
+            rows.extend(pack_row(start_s, end_s, power_w, 0.0, 0.0, 0, 0, 0, 0, NO_GAPS))
         joined = 0
         while self.prefilling and not self.prefilling[0].left:
             joined += self._join(self.prefilling.popleft(), end_s)
-        if joined and not self.batching.mixes:
+        if joined and not mixes:
             self.stalled.append((joined, end_s))
 
-    def _ride_along(self, step: MixedStep, intensity: float) -> None:
-        """Book one decode step of the running batch inside a mixed step."""
-        batch, duration_s = self.batch, step.time_s
-        a_s = step.decode_a_s / batch + step.decode_c_s * self.counter
-        self.ledger.decode(a_s, step.decode_c_s, step.power_w, intensity)
-        self.ledger.gaps(duration_s, duration_s, 1, batch)
-        self.counter += 1
-        if self.finishing[0][0] <= self.counter:
-            self._finish_due()
+    def _record_stalls(self, first_s: float, growth_s: float) -> None:
+        """Gaps of sequences that waited while others prefilled: the first is longer, each by its own wait."""
+        ledger, more = self.ledger, self.steps - 1
+        for count, last_s in self.stalled:
+            gap_s = self.anchor_s + first_s - last_s
+            ledger.gap(gap_s, gap_s, 1, count)
+        self.stalled.clear()
+        if more:
+            ledger.gap(first_s + growth_s, first_s + growth_s * more, more, self.batch)
 
     def _join(self, prompt: Prompt, now_s: float) -> int:
         """A prefilled request emits a token and decodes on; 0 when that token was its last, else 1."""
@@ -353,7 +349,8 @@ class Instance:
         if produced == 1:
             requests.first_token_s[index] = now_s
         else:  # prefilled again after a preemption
-            self.ledger.gaps(now_s - requests.finish_s[index], now_s - requests.finish_s[index], 1, 1)
+            gap_s = now_s - requests.finish_s[index]
+            self.ledger.gap(gap_s, gap_s, 1, 1)
         left = requests.output[index] - produced
         if not left:
             self._complete(index)
@@ -361,17 +358,7 @@ class Instance:
         offset = requests.prompt[index] + produced - self.counter
         ends_at = self.counter + left
         self.batch += 1
-        ledger = self.ledger
-        self.running[index] = (
-            offset,
-            ends_at,
-            ledger.a_s,
-            ledger.c_s,
-            ledger.a_j,
-            ledger.c_j,
-            ledger.a_g,
-            ledger.c_g,
-        )
+        self.running[index] = (offset, ends_at, len(self.rows))
         self.offsets += offset
         heappush(self.finishing, (ends_at, index))
         return 1

@@ -1,139 +1,71 @@
-"""One instance's meters: who owns every second, joule and gram of its steps, and the power timeline beside them.
+"""One instance's record of its steps, and who sat in them.
 
-A decode step of B sequences at counter n costs a sequence of context x = offset + n its share a / B + c x seconds (and
-so joules and grams). Summed from counter n0 to n1 that is (A1 - A0) + offset (C1 - C0), with A the running sum of
-a / B + c n and C that of c: constant work when a sequence joins and when it leaves.
+While it runs an instance only writes rows down; `sim.engine.charge` turns them into seconds, joules and grams
+afterwards, all at once. A row is a run of steps with an unchanged batch: decode steps, one mixed step, or one prefill
+step. Rows are packed doubles, so that a request costs a few hundred bytes and no object.
 """
 
 from __future__ import annotations
 
-from array import array
+from struct import Struct
+
+import numpy as np
+from numpy.typing import NDArray
 
 from profiles.grid import Window
-from sim.engine.requests import Requests
 
-# The meters when a sequence joined the batch: its offset (context minus decode counter), the decode counter at which
-# its last token is made, then a_s, c_s, a_j, c_j, a_g, c_g. A bare tuple: one is made for every request.
-Mark = tuple[int, int, float, float, float, float, float, float]
+Floats = NDArray[np.float64]
+
+# When a sequence joined the batch: its offset (context minus decode counter), the decode counter at which its last
+# token is made, and the end of the ledger's rows in bytes. A bare tuple: one is made for every request.
+Mark = tuple[int, int, int]
+
+# What a row holds. Each of `batch` sequences of context x owns steps * (a_s / batch + c_s * x) seconds of it.
+ROW = ("from_s", "to_s", "power_w", "a_s", "c_s", "batch", "kv", "counter", "steps", "gaps")
+pack_row = Struct(f"{len(ROW)}d").pack
+ROW_BYTES = 8 * len(ROW)
+# How the gaps between tokens follow from a row: not at all, from a + c K of each step, from the whole row.
+NO_GAPS, GAPS_BY_STEP, GAP_OF_ROW = 0.0, 1.0, 2.0
+
+pack_stay = Struct("4d").pack  # request, offset, end of the rows in bytes when it joined and when it left
+pack_chunk = Struct("3d").pack  # request, end of the rows in bytes before the step's own, seconds
+pack_gaps = Struct("4d").pack  # gaps that no row tells: first, last, how many, for how many sequences
 
 
 class Ledger:
-    """Running counters and the timeline of one instance; grams are joules times g/kWh until the end."""
+    """Rows of one instance, the stays of sequences in its batch, the chunks it prefilled, and odd gaps."""
 
-    def __init__(self, requests: Requests, window: Window) -> None:
-        self.requests = requests
-        self._edges: list[float] = [*window.edges_s.tolist()[1:-1], float("inf")]
-        self._values: list[float] = window.g_per_kwh.tolist()
-        self._hour = 0
-        self._edge_s: float = self._edges[0]  # end and value of the present stretch of one intensity
-        self._value: float = self._values[0]
-        self.a_s = self.c_s = self.a_j = self.c_j = self.a_g = self.c_g = 0.0
-        # power timeline: busy stretches
-        self.from_s, self.to_s, self.power_w = array("d"), array("d"), array("d")
-        # gaps between tokens: `steps` gaps rising evenly from first to last, each for `batch` sequences
-        self.gap_first_s, self.gap_last_s = array("d"), array("d")
-        self.gap_steps, self.gap_batch = array("l"), array("l")
+    def __init__(self, window: Window) -> None:
+        self.window = window
+        self.rows, self.stays, self.chunks, self.odd_gaps = bytearray(), bytearray(), bytearray(), bytearray()
         self.extrapolated_s = 0.0
-        self._busy = self.from_s.append, self.to_s.append, self.power_w.append
-        self._gaps = self.gap_first_s.append, self.gap_last_s.append, self.gap_steps.append, self.gap_batch.append
 
-    def charge(self, index: int, mark: Mark) -> None:
-        """Hand a sequence that leaves its share of the decode steps since it joined."""
-        offset, _, a_s, c_s, a_j, c_j, a_g, c_g = mark
-        requests = self.requests
-        requests.busy_s[index] += (self.a_s - a_s) + offset * (self.c_s - c_s)
-        requests.energy_j[index] += (self.a_j - a_j) + offset * (self.c_j - c_j)
-        requests.gram_j[index] += (self.a_g - a_g) + offset * (self.c_g - c_g)
+    def gap(self, first_s: float, last_s: float, steps: int, sequences: int) -> None:
+        """Record gaps between tokens that no row tells: `steps` rising evenly, for each of so many sequences."""
+        self.odd_gaps += pack_gaps(first_s, last_s, steps, sequences)
 
-    def restart(self) -> None:
-        """Back to zero while the batch is empty, so that long runs lose no digits."""
-        self.a_s = self.c_s = self.a_j = self.c_j = self.a_g = self.c_g = 0.0
+    def column(self, name: str) -> Floats:
+        """One column of the rows so far, by its name in `ROW`."""
+        found: Floats = np.frombuffer(self.rows).reshape(-1, len(ROW))[:, ROW.index(name)]
+        return found
 
-    def gaps(self, first_s: float, last_s: float, steps: int, batch: int) -> None:
-        """Record `steps` gaps between tokens for each of `batch` sequences."""
-        add_first, add_last, add_steps, add_batch = self._gaps
-        add_first(first_s)
-        add_last(last_s)
-        add_steps(steps)
-        add_batch(batch)
+    def table(self) -> dict[str, Floats]:
+        """All columns of the rows so far, by name."""
+        columns = np.frombuffer(self.rows).reshape(-1, len(ROW)).T
+        return dict(zip(ROW, np.ascontiguousarray(columns), strict=True))
 
-    def next_change_s(self, time_s: float) -> float:
-        """When the intensity changes after `time_s` (infinity when it does not); the meters only move forward."""
-        while time_s >= self._edge_s:
-            self._hour += 1
-            self._edge_s, self._value = self._edges[self._hour], self._values[self._hour]
-        return self._edge_s
+    def gaps(self) -> tuple[Floats, Floats, Floats, Floats]:
+        """All gaps between tokens: `steps` gaps rising evenly from first to last, each for `batch` sequences.
 
-    def intensity(self, from_s: float, to_s: float) -> float:
-        """Mean g/kWh over a stretch."""
-        if to_s <= self.next_change_s(from_s):
-            return self._value
-        total, at, hour = 0.0, from_s, self._hour
-        while to_s > self._edges[hour]:
-            total += self._values[hour] * (self._edges[hour] - at)
-            at = self._edges[hour]
-            hour += 1
-        return (total + self._values[hour] * (to_s - at)) / (to_s - from_s)
-
-    def busy(self, from_s: float, to_s: float, power_w: float) -> None:
-        """Extend the power timeline."""
-        add_from, add_to, add_power = self._busy
-        add_from(from_s)
-        add_to(to_s)
-        add_power(power_w)
-
-    def steps(
-        self,
-        from_s: float,
-        to_s: float,
-        power_w: float,
-        gap_s: tuple[float, float] | None,
-        steps: int,
-        batch: int,
-        seconds: float,
-        per_context_s: float,
-    ) -> bool:
-        """Book a run of decode steps at once; False, and nothing booked, when the intensity changes on the way.
-
-        `gap_s` are the first and last gap between tokens (None where the caller records them), `seconds` and
-        `per_context_s` as for `decode`.
+        Returns:
+            first_s, last_s, steps, batch: one entry a run of steps.
         """
-        if to_s > self._edge_s and to_s > self.next_change_s(from_s):
-            return False
-        add_from, add_to, add_power = self._busy
-        add_from(from_s)
-        add_to(to_s)
-        add_power(power_w)
-        if gap_s is not None:
-            add_first, add_last, add_steps, add_batch = self._gaps
-            add_first(gap_s[0])
-            add_last(gap_s[1])
-            add_steps(steps)
-            add_batch(batch)
-        self.a_s += seconds
-        self.c_s += per_context_s
-        joules, per_context_j = power_w * seconds, power_w * per_context_s
-        self.a_j += joules
-        self.c_j += per_context_j
-        intensity = self._value
-        self.a_g += joules * intensity
-        self.c_g += per_context_j * intensity
-        return True
-
-    def decode(self, seconds: float, per_context_s: float, power_w: float, intensity: float) -> None:
-        """Turn the counters by a run of decode steps: sums of a / B + c n and of c over the steps."""
-        joules, per_context_j = power_w * seconds, power_w * per_context_s
-        self.a_s += seconds
-        self.c_s += per_context_s
-        self.a_j += joules
-        self.c_j += per_context_j
-        self.a_g += joules * intensity
-        self.c_g += per_context_j * intensity
-
-    def prefill(self, index: int, seconds: float, power_w: float, intensity: float) -> None:
-        """Charge one request its part of a prefill step."""
-        joules = power_w * seconds
-        requests = self.requests
-        requests.busy_s[index] += seconds
-        requests.energy_j[index] += joules
-        requests.gram_j[index] += joules * intensity
+        rows = self.table()
+        rows = {name: column[rows["gaps"] != NO_GAPS] for name, column in rows.items()}
+        whole = rows["gaps"] == GAP_OF_ROW
+        first = np.where(whole, rows["to_s"] - rows["from_s"], rows["a_s"] + rows["c_s"] * rows["kv"])
+        last = first + np.where(whole, 0.0, rows["c_s"] * (rows["batch"] * (rows["steps"] - 1.0)))
+        odd = np.frombuffer(self.odd_gaps).reshape(-1, 4).T
+        mine = (first, last, rows["steps"], rows["batch"])
+        first, last, steps, batch = (np.concatenate(pair) for pair in zip(mine, odd, strict=True))
+        return first, last, steps, batch

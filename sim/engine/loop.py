@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from sim.engine.batching import POLICIES
+from sim.engine.charge import charge
 from sim.engine.clock import Alarm, Clock
 from sim.engine.instance import FOREVER, Instance
 from sim.engine.ledger import Ledger
@@ -94,7 +95,9 @@ def play(
     arrivals.set(arrival_s[0])
     began = perf_counter()
     clock.play()
-    return Played(requests, instances, perf_counter() - began)
+    loop_s = perf_counter() - began
+    charge(requests, [instance.ledger for instance in instances])
+    return Played(requests, instances, loop_s)
 
 
 def _instance(
@@ -108,7 +111,7 @@ def _instance(
         pool.model,
         POLICIES[spec.batching](),
         _KV[spec.kv](pool.model.kv_capacity_tokens, spec.block_tokens),
-        Ledger(requests, pool.site.window),
+        Ledger(pool.site.window),
         max_seqs=spec.max_num_seqs,
         max_tokens=spec.max_num_batched_tokens,
         leaping=leaping,

@@ -11,10 +11,6 @@ from sim.trace import Trace
 WAITING, COMPLETED, REJECTED = 0, 1, 2
 
 
-def _zeros(size: int) -> array[float]:
-    return array("d", bytes(8 * size))
-
-
 def _missing(size: int) -> array[float]:
     return array("d", np.full(size, np.nan).tobytes())
 
@@ -22,8 +18,9 @@ def _missing(size: int) -> array[float]:
 class Requests:
     """Columns over all requests of a run, indexed by arrival order; times in seconds since the run's start.
 
-    `energy_j`, `busy_s` and `gram_j` (joules times g/kWh) are what the steps gave each request; `produced` counts its
-    output tokens so far, `weight` what the router thinks it brings (prompt plus predicted output tokens).
+    `energy_j`, `busy_s` and `gram_j` (joules times g/kWh) are what the steps gave each request, filled in by
+    `sim.engine.charge`; `produced` counts its output tokens so far, `weight` what the router thinks it brings (prompt
+    plus predicted output tokens).
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -39,7 +36,5 @@ class Requests:
         self.start_s = _missing(size)
         self.first_token_s = _missing(size)
         self.finish_s = _missing(size)
-        self.energy_j = _zeros(size)
-        self.busy_s = _zeros(size)
-        self.gram_j = _zeros(size)
+        self.energy_j, self.busy_s, self.gram_j = np.zeros(size), np.zeros(size), np.zeros(size)
         self.preemptions = 0

@@ -1,0 +1,108 @@
+"""Who owns every second, joule and gram of the steps, from an instance's rows.
+
+A decode step of B sequences at counter n costs a sequence of context x = offset + n its share a / B + c x seconds (and
+so joules and grams). Summed over the rows between joining and leaving that is (A1 - A0) + offset (C1 - C0), with A the
+running sum of a / B + c n and C that of c. Grams are joules times g/kWh until the books turn them into grams.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sim.engine.clock import TIE_S
+from sim.engine.leap import boundary_after, boundary_s
+from sim.engine.ledger import ROW_BYTES, Floats, Ledger
+from sim.engine.requests import Requests
+
+
+def charge(requests: Requests, ledgers: list[Ledger]) -> None:
+    """Fill `busy_s`, `energy_j` and `gram_j` of the request table."""
+    for ledger in ledgers:
+        if ledger.rows:
+            _charge(requests, ledger)
+
+
+def _charge(requests: Requests, ledger: Ledger) -> None:
+    rows = ledger.table()
+    power_w, intensity = rows["power_w"], _mean_intensity(ledger, rows["from_s"], rows["to_s"])
+    seconds, per_context_s = decode_seconds(rows)
+    per_gram = [(power_w * x) * intensity for x in (seconds, per_context_s)]
+    _split_where_the_intensity_changes(ledger, rows, *per_gram)
+    sums = {
+        "busy_s": (seconds, per_context_s),
+        "energy_j": (power_w * seconds, power_w * per_context_s),
+        "gram_j": (per_gram[0], per_gram[1]),
+    }
+    index, offset, joined, left = np.frombuffer(ledger.stays).reshape(-1, 4).T
+    who, joined, left = index.astype(np.int64), _row(joined), _row(left)
+    chunk_of, row, chunk_s = np.frombuffer(ledger.chunks).reshape(-1, 3).T
+    owner, row = chunk_of.astype(np.int64), _row(row)
+    chunk_j = chunk_s * power_w[row]
+    for (name, (own, per_context)), part in zip(
+        sums.items(), (chunk_s, chunk_j, chunk_j * intensity[row]), strict=True
+    ):
+        a, c = _running(own), _running(per_context)
+        column: Floats = getattr(requests, name)
+        np.add.at(column, who, (a[left] - a[joined]) + offset * (c[left] - c[joined]))
+        np.add.at(column, owner, part)
+
+
+def decode_seconds(rows: dict[str, Floats]) -> tuple[Floats, Floats]:
+    """Seconds of each row that a sequence owns: apart from its offset, and per token of its offset."""
+    steps, c_s = rows["steps"], rows["c_s"]
+    seconds = rows["a_s"] * steps / np.maximum(rows["batch"], 1.0)
+    return seconds + c_s * (rows["counter"] * steps + steps * (steps - 1.0) / 2.0), c_s * steps
+
+
+def _running(values: Floats) -> Floats:
+    return np.concatenate(([0.0], np.cumsum(values)))
+
+
+def _row(end_bytes: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    return end_bytes.astype(np.int64) // ROW_BYTES
+
+
+def _mean_intensity(ledger: Ledger, from_s: Floats, to_s: Floats) -> Floats:
+    """Mean g/kWh over each row; exactly the value in force where it does not change on the way."""
+    window = ledger.window
+    mean = window.at(from_s)
+    changing = np.nonzero(window.next_edges_s(from_s) < to_s)[0]
+    begins, ends = from_s[changing], to_s[changing]
+    mean[changing] = (window.integral(ends) - window.integral(begins)) / (ends - begins)
+    return mean
+
+
+def _split_where_the_intensity_changes(
+    ledger: Ledger, rows: dict[str, Floats], own_g: Floats, per_context_g: Floats
+) -> None:
+    """Put the grams of decode runs across a change right: stretches of one value, each straddling step by itself.
+
+    Only the sequences that are there at a step own it, and contexts grow, so a run's grams are not its mean's.
+    """
+    changing = (ledger.window.next_edges_s(rows["from_s"]) < rows["to_s"]) & (rows["steps"] > 1.0)
+    for i in np.nonzero(changing)[0]:
+        row = {name: float(column[i]) for name, column in rows.items()}
+        own_g[i], per_context_g[i] = _grams_across(ledger, row)
+
+
+def _grams_across(ledger: Ledger, row: dict[str, float]) -> tuple[float, float]:
+    """Joules times g/kWh of one run of decode steps across a change: own and per token of offset."""
+    window, start_s, a_s, c_s = ledger.window, row["from_s"], row["a_s"], row["c_s"]
+    batch, kv, counter, steps = (int(row[name]) for name in ("batch", "kv", "counter", "steps"))
+    done, at_s, own_g, per_context_g = 0, start_s, 0.0, 0.0
+    while done < steps:
+        change_s = window.next_edge_s(at_s)
+        until, to_s = steps, row["to_s"]
+        if to_s > change_s:
+            until, to_s = boundary_after(start_s, a_s, c_s, batch, kv, change_s + TIE_S, done + 1, steps)
+            if until - done > 1 and to_s > change_s:
+                until -= 1
+                to_s = boundary_s(start_s, a_s, c_s, batch, kv, until)
+        count, first = until - done, counter + done
+        seconds = a_s * count / batch + c_s * (first * count + count * (count - 1) // 2)
+        inside = to_s <= change_s
+        intensity = window.at(at_s) if inside else (window.integral(to_s) - window.integral(at_s)) / (to_s - at_s)
+        own_g += row["power_w"] * seconds * intensity
+        per_context_g += row["power_w"] * (c_s * count) * intensity
+        done, at_s = until, to_s
+    return own_g, per_context_g
