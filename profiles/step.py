@@ -39,6 +39,10 @@ class MixedStep(NamedTuple):
     extrapolated: bool
 
 
+# A NamedTuple's own constructor costs twice the tuple's; one step in two of a busy engine is mixed.
+_tuple = tuple.__new__
+
+
 class StepModel:
     """Step times and powers of one profile; see the module's text for the rules.
 
@@ -85,9 +89,9 @@ class StepModel:
         step = self._whole.get(chunks[0][0]) if whole else None
         if step is None:
             tokens = sum([new for new, _ in chunks])
-            time_s, extrapolated = self._prefill.time_s(chunks, tokens)
-            time_s += self._step_s + self._sequence_s * len(chunks)
-            step = MixedStep(time_s, self._prefill.power_w(tokens), time_s, 0.0, 0.0, extrapolated)
+            time_s = self._prefill.time_s(chunks, tokens) + self._step_s + self._sequence_s * len(chunks)
+            outside = tokens > self._prefill.longest
+            step = MixedStep(time_s, self._prefill.power_w(tokens), time_s, 0.0, 0.0, outside)
             if whole:
                 self._whole[tokens] = step
         return step
@@ -97,32 +101,27 @@ class StepModel:
         alone = self.prefill(chunks)
         if batch == 0:
             return alone
-        line = self.decode(batch, kv_tokens)
+        alone_s, alone_w, _, _, _, outside = alone
+        a_s, c_s, power_w, _, beyond = self.decode(batch, kv_tokens)
         tokens = chunks[0][0] if len(chunks) == 1 else sum([new for new, _ in chunks])
-        time_s, _ = self._prefill.time_s(chunks, tokens, extra=batch)
-        time_s += self._step_s + self._sequence_s * (len(chunks) + batch)
+        time_s = self._prefill.time_s(chunks, tokens, batch) + self._step_s + self._sequence_s * (len(chunks) + batch)
         decode_c = 0.0
         if self._scaled:
             time_s *= self._factor
         else:
-            decode_c = self._factor * line.c_s
+            decode_c = self._factor * c_s
             time_s += decode_c * kv_tokens
-        decode_s = line.a_s + line.c_s * kv_tokens
+        decode_s = a_s + c_s * kv_tokens
         if time_s < decode_s:
             time_s = decode_s
-        if time_s < alone.time_s:
-            time_s = alone.time_s
-        rest = time_s - alone.time_s
-        if decode_c * kv_tokens > rest:
-            decode_c = rest / kv_tokens
-        return MixedStep(
-            time_s,
-            alone.power_w if alone.power_w > line.power_w else line.power_w,
-            alone.time_s,
-            max(0.0, rest - decode_c * kv_tokens),
-            decode_c,
-            alone.extrapolated or line.extrapolated,
-        )
+        if time_s < alone_s:
+            time_s = alone_s
+        rest = time_s - alone_s
+        if decode_c:
+            decode_c = min(decode_c, rest / kv_tokens)
+            rest = max(0.0, rest - decode_c * kv_tokens)
+        power_w = alone_w if alone_w > power_w else power_w
+        return _tuple(MixedStep, (time_s, power_w, alone_s, rest, decode_c, outside or beyond))
 
     def _compile(self, batch: int) -> list[Line]:
         """The affine pieces in K at one batch size, from the measured batches on either side."""
@@ -226,6 +225,7 @@ class _Prefill:
                 if points.past_tokens[i] == 0:
                     curve.setdefault(points.new_tokens[i], []).append(points.time_s[i])
         self._row = [(float(n), sum(t) / len(t)) for n, t in sorted(curve.items())]
+        self.longest = self._row[-1][0]  # more tokens than that are extrapolated
         self._known: dict[int, float] = {}
         self.power_w = _PowerByLog2(points.new_tokens, points)
         self.pair_s = self._fit_pairs(points)
@@ -240,18 +240,22 @@ class _Prefill:
                 bottom += pairs * pairs
         return max(0.0, top / bottom) if bottom else 0.0
 
-    def time_s(self, chunks: Sequence[tuple[int, int]], tokens: int, extra: int = 0) -> tuple[float, bool]:
-        """Seconds and whether it is extrapolated; `extra` decode tokens ride along in the linear layers."""
-        curve = self._curve(tokens + extra)
+    def time_s(self, chunks: Sequence[tuple[int, int]], tokens: int, extra: int = 0) -> float:
+        """Seconds; `extra` decode tokens ride along in the linear layers."""
+        linear = tokens + extra
+        curve = self._curve(linear)
         if self.pair_s:
             if len(chunks) == 1:  # the common step
-                longest, past = chunks[0]
-                pairs = longest * (past + 0.5 * longest)
+                most, past = chunks[0]
+                pairs = most * (past + 0.5 * most)
             else:
-                longest = max(chunks)[0]
+                most = max(chunks)[0]
                 pairs = sum([new * (past + 0.5 * new) for new, past in chunks])
-            curve = max(curve + self.pair_s * (pairs - 0.5 * (tokens + extra) ** 2), self._curve(longest))
-        return curve, tokens > self._row[-1][0]
+            curve += self.pair_s * (pairs - 0.5 * linear * linear)
+            least = self._curve(most)
+            if curve < least:
+                return least
+        return curve
 
     def _curve(self, tokens: int) -> float:
         """P(n): linear between points and beyond the last; the smallest measured time is a floor."""

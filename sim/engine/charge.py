@@ -8,6 +8,7 @@ running sum of a / B + c n and C that of c. Grams are joules times g/kWh until t
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sim.engine.clock import TIE_S
 from sim.engine.leap import boundary_after, boundary_s
@@ -26,25 +27,22 @@ def _charge(requests: Requests, ledger: Ledger) -> None:
     rows = ledger.table()
     power_w, intensity = rows["power_w"], _mean_intensity(ledger, rows["from_s"], rows["to_s"])
     seconds, per_context_s = decode_seconds(rows)
-    per_gram = [(power_w * x) * intensity for x in (seconds, per_context_s)]
-    _split_where_the_intensity_changes(ledger, rows, *per_gram)
-    sums = {
-        "busy_s": (seconds, per_context_s),
-        "energy_j": (power_w * seconds, power_w * per_context_s),
-        "gram_j": (per_gram[0], per_gram[1]),
-    }
+    own_g, per_context_g = power_w * seconds * intensity, power_w * per_context_s * intensity
+    _split_where_the_intensity_changes(ledger, rows, own_g, per_context_g)
     index, offset, joined, left = np.frombuffer(ledger.stays).reshape(-1, 4).T
-    who, joined, left = index.astype(np.int64), _row(joined), _row(left)
-    chunk_of, row, chunk_s = np.frombuffer(ledger.chunks).reshape(-1, 3).T
-    owner, row = chunk_of.astype(np.int64), _row(row)
+    who, first, after = index.astype(np.int64), _row(joined), _row(left)
+    chunk_of, before, chunk_s = np.frombuffer(ledger.chunks).reshape(-1, 3).T
+    owner, row = chunk_of.astype(np.int64), _row(before)
     chunk_j = chunk_s * power_w[row]
-    for (name, (own, per_context)), part in zip(
-        sums.items(), (chunk_s, chunk_j, chunk_j * intensity[row]), strict=True
-    ):
+
+    def share(column: Floats, own: Floats, per_context: Floats, of_chunk: Floats) -> None:
         a, c = _running(own), _running(per_context)
-        column: Floats = getattr(requests, name)
-        np.add.at(column, who, (a[left] - a[joined]) + offset * (c[left] - c[joined]))
-        np.add.at(column, owner, part)
+        np.add.at(column, who, (a[after] - a[first]) + offset * (c[after] - c[first]))
+        np.add.at(column, owner, of_chunk)
+
+    share(requests.busy_s, seconds, per_context_s, chunk_s)
+    share(requests.energy_j, power_w * seconds, power_w * per_context_s, chunk_j)
+    share(requests.gram_j, own_g, per_context_g, chunk_j * intensity[row])
 
 
 def decode_seconds(rows: dict[str, Floats]) -> tuple[Floats, Floats]:
@@ -58,7 +56,7 @@ def _running(values: Floats) -> Floats:
     return np.concatenate(([0.0], np.cumsum(values)))
 
 
-def _row(end_bytes: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+def _row(end_bytes: Floats) -> NDArray[np.int64]:
     return end_bytes.astype(np.int64) // ROW_BYTES
 
 

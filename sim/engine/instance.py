@@ -39,6 +39,13 @@ Chunk = tuple[Prompt, int]
 class Instance:
     """One engine; `number` orders ties, `leaping` chooses between jumping and plain stepping."""
 
+    __slots__ = (
+        *("number", "requests", "model", "batching", "kv", "ledger", "rows", "max_seqs", "max_tokens", "leaping"),
+        *("on_finish", "waiting", "prefilling", "running", "batch", "finishing", "offsets", "state", "alarm_s"),
+        *("alarm", "counter", "anchor_s", "anchor_kv", "steps", "target", "line", "line_steps", "step", "chunks"),
+        "stalled",
+    )
+
     def __init__(
         self,
         number: int,
@@ -52,7 +59,7 @@ class Instance:
         max_seqs: int,
         max_tokens: int,
         leaping: bool,
-        on_finish: Callable[[Instance, int], None],
+        on_finish: Callable[[int, int], None],
     ) -> None:
         self.number, self.requests, self.model = number, requests, model
         self.batching, self.kv, self.ledger, self.rows = batching, kv, ledger, ledger.rows
@@ -271,7 +278,7 @@ class Instance:
         requests.produced[index] = requests.output[index]
         requests.finish_s[index] = self.alarm_s
         requests.status[index] = COMPLETED
-        self.on_finish(self, index)
+        self.on_finish(self.number, index)
 
     # ---- prefill --------------------------------------------------------------------------------------------------
 

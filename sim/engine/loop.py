@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sim.engine.batching import POLICIES
 from sim.engine.charge import charge
@@ -53,22 +53,23 @@ def play(
     clock = Clock()
     predictor, oracle = Predictor(), scenario.output_predictor == "oracle"
     router = ROUTERS[scenario.routing](pools)
-    completed, learn, weight, produced = router.completed, predictor.learn, requests.weight, requests.produced
+    route, assigned, completed, learn = router.route, router.assigned, router.completed, predictor.learn
+    arrival_s, prompts, outputs = requests.arrival_s, requests.prompt, requests.output
+    weight, instance_of, size = requests.weight, requests.instance, requests.size
 
-    def on_finish(instance: Instance, index: int) -> None:
-        completed(instance.number, weight[index])
-        learn(produced[index])
+    def on_finish(number: int, index: int) -> None:
+        completed(number, weight[index])
+        learn(outputs[index])
 
     instances = [
         _instance(pool, number, clock, requests, leaping, on_finish) for pool in pools for number in pool.numbers
     ]
+    join = [instance.arrive for instance in instances]
     longest = [
         min(pool.spec.max_model_len or FOREVER, instances[number].kv.longest)
         for pool in pools
         for number in pool.numbers
     ]
-    arrival_s, prompts, outputs = requests.arrival_s, requests.prompt, requests.output
-    size = requests.size
     turn = iter(range(size))
 
     def arrive() -> None:
@@ -79,15 +80,13 @@ def play(
             arrivals.set(next_s)
         prompt, now_s = prompts[index], arrival_s[index]
         predicted = outputs[index] if oracle else predictor.mean
-        number = router.route(now_s, prompt, predicted)
-        instance = instances[number]
-        requests.instance[index] = number
+        instance_of[index] = number = route(now_s, prompt, predicted)
         if prompt + outputs[index] > longest[number]:
             requests.status[index] = REJECTED
             return
-        weight[index] = prompt + predicted
-        router.assigned(number, prompt + predicted)
-        instance.arrive(index, now_s, next_s)
+        weight[index] = tokens = prompt + predicted
+        assigned(number, tokens)
+        join[number](index, now_s, next_s)
         if progress is not None and following % _PROGRESS_EVERY == 0:
             progress(following, size)
 
@@ -101,7 +100,7 @@ def play(
 
 
 def _instance(
-    pool: LivePool, number: int, clock: Clock, requests: Requests, leaping: bool, on_finish: Callable[[Any, int], None]
+    pool: LivePool, number: int, clock: Clock, requests: Requests, leaping: bool, on_finish: Callable[[int, int], None]
 ) -> Instance:
     spec = pool.spec
     return Instance(
