@@ -146,3 +146,23 @@ def _assumption(item: Any) -> str:
         return str(item)
     head = " = ".join(str(item[key]) for key in ("name", "value") if key in item)
     return "; ".join(part for part in (head, str(item.get("reason") or item.get("source") or "")) if part)
+
+
+def against_table(found: dict[str, Any]) -> str:
+    """Simulated against measured latencies, as `sim.against.compare` found them."""
+    names = ("mean", "p50", "p90", "p99")
+    rows = []
+    for key, title in (("ttft_s", "TTFT"), ("tpot_s", "TPOT"), ("e2e_s", "E2E")):
+        part = found[key]
+        for kind in ("measured", "simulated"):
+            rows.append([f"{title} {kind} s", *(figure(part[kind][name]) for name in names)])
+        rows.append([f"{title} error", *(_percent(part["error"][name]) for name in names)])
+    rows.append(["each request's |E2E error|", *(_percent(found["request_e2e_error"][name]) for name in names)])
+    first = f"first {found['left_out']} |E2E error|"
+    rows.append([first, *(_percent(found["first_requests_e2e_error"][name]) for name in names)])
+    title = f"against {found['log']} ({found['requests']:,} requests, the first {found['left_out']} apart)"
+    return "\n".join([title, *table(["", *names], rows)])
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:+.2f} %"

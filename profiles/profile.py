@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from profiles.inputs import InputError, read_json, validate
 from profiles.outputs import write_json
 
+# Flag of points whose source has no power: power_w is 0 there and means unknown.
+POWER_UNKNOWN = "power_missing"
 Tier = Literal["T0", "cfg", "T1", "T2", "T3"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -103,15 +105,32 @@ class DecodePoints(Points):
     kv_tokens: list[Count]
 
 
+class MixedPoints(Points):
+    """Steps of `new_tokens` prefilled beside `past_tokens` in the cache, with a batch holding `kv_tokens` in all."""
+
+    new_tokens: list[Annotated[int, Field(gt=0)]]
+    past_tokens: list[Count]
+    batch: list[Annotated[int, Field(gt=0)]]
+    kv_tokens: list[Count]
+
+
 class Mixed(Table):
-    """How a prefill chunk beside a decode batch is timed when there is no table of its own.
+    """How a prefill chunk beside a decode batch is timed.
 
     `scaled`: prefill time times `factor` (splitwise-sim). `attention`: the prefill of chunk and decode tokens
-    together plus `factor` times the decode batch's attention (1.6 to 3.0 in vLLM 0.19 request logs).
+    together plus `factor` times the decode batch's attention (1.6 to 3.0 in vLLM 0.19 request logs). `table`: the
+    measured `points`, interpolated linearly in chunk, past, batch and mean context.
     """
 
-    rule: Literal["scaled", "attention"] = "attention"
+    rule: Literal["scaled", "attention", "table"] = "attention"
     factor: Positive = 2.0
+    points: MixedPoints | None = None
+
+    @model_validator(mode="after")
+    def _points_belong_to_the_table(self) -> Mixed:
+        if (self.rule == "table") != (self.points is not None):
+            raise ValueError("points and the rule 'table' belong together: give both or neither")
+        return self
 
 
 class EngineTerm(Table):

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from profiles.mixed import MixedTable
 from profiles.profile import DecodePoints, PrefillPoints, Profile
 
 
@@ -63,6 +64,8 @@ class StepModel:
         self._prefill = _Prefill(profile.prefill)
         self._lines: dict[int, list[Line]] = {}
         self._whole: dict[int, MixedStep] = {}
+        points = profile.mixed.points
+        self._table = MixedTable(points, self._prefill.curve_s) if points is not None else None
         self._scaled, self._factor = profile.mixed.rule == "scaled", profile.mixed.factor
 
     def decode(self, batch: int, kv_tokens: float) -> Line:
@@ -104,9 +107,17 @@ class StepModel:
         alone_s, alone_w, _, _, _, outside = alone
         a_s, c_s, power_w, _, beyond = self.decode(batch, kv_tokens)
         tokens = chunks[0][0] if len(chunks) == 1 else sum([new for new, _ in chunks])
-        time_s = self._prefill.time_s(chunks, tokens, batch) + self._step_s + self._sequence_s * (len(chunks) + batch)
+        host_s = self._step_s + self._sequence_s * (len(chunks) + batch)
         decode_c = 0.0
-        if self._scaled:
+        if self._table is not None:
+            past = sum([past for _, past in chunks])
+            time_s = self._prefill.curve_s(tokens + batch) + host_s
+            time_s += self._table.beyond_s(tokens, past, batch, kv_tokens / batch)
+        else:
+            time_s = self._prefill.time_s(chunks, tokens, batch) + host_s
+        if self._table is not None:
+            pass
+        elif self._scaled:
             time_s *= self._factor
         else:
             decode_c = self._factor * c_s
@@ -243,7 +254,7 @@ class _Prefill:
     def time_s(self, chunks: Sequence[tuple[int, int]], tokens: int, extra: int = 0) -> float:
         """Seconds; `extra` decode tokens ride along in the linear layers."""
         linear = tokens + extra
-        curve = self._curve(linear)
+        curve = self.curve_s(linear)
         if self.pair_s:
             if len(chunks) == 1:  # the common step
                 most, past = chunks[0]
@@ -252,12 +263,12 @@ class _Prefill:
                 most = max(chunks)[0]
                 pairs = sum([new * (past + 0.5 * new) for new, past in chunks])
             curve += self.pair_s * (pairs - 0.5 * linear * linear)
-            least = self._curve(most)
+            least = self.curve_s(most)
             if curve < least:
                 return least
         return curve
 
-    def _curve(self, tokens: int) -> float:
+    def curve_s(self, tokens: int) -> float:
         """P(n): linear between points and beyond the last; the smallest measured time is a floor."""
         time_s = self._known.get(tokens)
         if time_s is None:

@@ -21,6 +21,7 @@ from sim.engine.loop import Played, play
 from sim.fleet import LivePool
 from sim.scenario import Scenario
 from sim.trace import Trace, generate, read_trace
+from sim.trace.workload import with_workload
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +58,7 @@ class Run:
 
     def inputs(self) -> list[Path]:
         """Every file the run was made from."""
-        named = [self.scenario.trace, *(site.grid for site in self.scenario.sites)]
+        named = [self.scenario.trace, self.scenario.workload, *(site.grid for site in self.scenario.sites)]
         files = [Path(name) for name in named if name and Path(name).is_file()]
         return [*files, *(pool.profile_path for pool in self.pools)]
 
@@ -104,6 +105,8 @@ def load_trace(scenario: Scenario) -> Trace:
     """
     if scenario.trace is not None:
         trace = read_trace(scenario.trace, sort=scenario.sort_trace, allow_bad_rows=scenario.allow_bad_rows)
+        if scenario.workload is not None:
+            trace = with_workload(trace, scenario.workload)
     else:
         assert scenario.generator is not None
         trace = generate(scenario.generator, scenario.seed)

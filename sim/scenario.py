@@ -63,6 +63,7 @@ class Pool(Spec):
     max_num_batched_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = 8192
     max_model_len: Annotated[int, Field(ge=2)] | None = None
     kv: Literal["paged", "whole-request"] = "paged"
+    prefix_cache: bool = True  # find blocks again where the trace names its prefixes
     block_tokens: Annotated[int, Field(ge=1, le=4096)] = 16
 
     @property
@@ -109,6 +110,7 @@ class Scenario(Spec):
 
     name: str = "run"
     trace: str | None = None
+    workload: str | None = None  # token ids of the trace's prompts, from which prefixes are found again
     generator: GeneratorSpec | None = None
     start: datetime | None = None
     horizon_s: Positive | None = None
@@ -133,6 +135,8 @@ class Scenario(Spec):
     def _names_hang_together(self) -> Scenario:
         if (self.trace is None) == (self.generator is None):
             raise ValueError("give either a trace or a generator")
+        if self.workload is not None and self.trace is None:
+            raise ValueError("a workload belongs to a trace; give the trace too")
         for kind, names in (("site", [s.name for s in self.sites]), ("pool", [p.name for p in self.pools])):
             twice = {name for name in names if names.count(name) > 1}
             if twice:
@@ -170,6 +174,7 @@ def anchored(scenario: Scenario, folder: Path) -> Scenario:
     return scenario.model_copy(
         update={
             "trace": place(scenario.trace) if scenario.trace else None,
+            "workload": place(scenario.workload) if scenario.workload else None,
             "sites": sites,
             "profiles": [place(folder_) for folder_ in scenario.profiles],
         }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from profiles.profile import POWER_UNKNOWN
 from profiles.units import SECONDS_PER_HOUR, kwh
 from sim.account import PoolBooks
 from sim.assumptions import Assumption
@@ -40,7 +41,11 @@ def summarise(run: Run, rules: list[Assumption], engine: str, wall_s: float) -> 
             "unfinished": run.trace.requests - completed - int(np.sum(status == REJECTED)),
             "preemptions": run.played.requests.preemptions,
         },
-        "tokens": {"prompt": int(run.trace.prompt_tokens[status == COMPLETED].sum()), "output": done_tokens},
+        "tokens": {
+            "prompt": int(run.trace.prompt_tokens[status == COMPLETED].sum()),
+            "prompt_cached": int(np.frombuffer(run.played.requests.cached, dtype=np.int64).sum()),
+            "output": done_tokens,
+        },
         "ttft_s": statistics(latencies.ttft_s),
         "tbt_s": gap_statistics([instance.ledger for instance in run.played.instances]),
         "tpot_s": statistics(latencies.tpot_s),
@@ -223,6 +228,10 @@ def _warnings(run: Run, status: NDArray[np.uint8]) -> list[str]:
         if pool.profile.layer == "kernels" and pool.profile.engine_term is None:
             found.append(
                 f"{name}: its profile is of kernels alone, without an engine's host time; real steps are slower"
+            )
+        if POWER_UNKNOWN in (pool.profile.decode.flags or []):
+            found.append(
+                f"{name}: its profile knows no power, so its busy and idle energy and their carbon are missing"
             )
         outside_s = sum(run.played.instances[number].ledger.extrapolated_s for number in pool.numbers)
         if outside_s > 0.01 * book.busy_s:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -76,6 +77,7 @@ def replay() -> Callable[..., Played]:
         window: Window | None = None,
         profile: Profile | None = None,
         routing: str = "round-robin",
+        prefixes: list[list[int]] | None = None,
         **spec: Any,
     ) -> Played:
         pool = {"name": "p", "site": "s", "gpu": "h100-sxm-80gb", "model": "llama-3.1-8b", "instances": instances}
@@ -88,7 +90,15 @@ def replay() -> Callable[..., Played]:
             }
         )
         arrival, prompt, output = (np.array(column) for column in zip(*sorted(rows, key=lambda r: r[0]), strict=True))
-        trace = Trace("rows", arrival - arrival[0], prompt, output)
+        named: dict[str, Any] = {}
+        if prefixes is not None:  # ids of blocks of 16 tokens, of the rows in order of arrival
+            offsets = np.cumsum([0, *(len(ids) for ids in prefixes)])
+            named = {
+                "hash_ids": np.array([*chain.from_iterable(prefixes)], np.int64),
+                "hash_offsets": offsets,
+                "hash_tokens": 16,
+            }
+        trace = Trace("rows", arrival - arrival[0], prompt, output, **named)
         live = SimpleNamespace(
             spec=scenario.pools[0],
             site=SimpleNamespace(window=window or Window.constant(100.0)),

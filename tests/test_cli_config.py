@@ -118,6 +118,8 @@ OPTIONS = {
     "max_num_seqs": (64, lambda s: {pool.max_num_seqs for pool in s.pools}),
     "max_num_batched_tokens": (4096, lambda s: {pool.max_num_batched_tokens for pool in s.pools}),
     "trace": ("other.csv", lambda s: s.trace),
+    "workload": ("ids.jsonl", lambda s: s.workload),
+    "prefix_cache": (False, lambda s: {pool.prefix_cache for pool in s.pools}),
     "profiles": (("mine",), lambda s: s.profiles),
 }
 SHOWN = {"start": "2023-06-01T02:00:00+02:00", "profiles": ["mine"]}
@@ -140,6 +142,7 @@ def test_every_command_line_option_lands_somewhere() -> None:
     from carbonfleet.cli.simulate import command
 
     handled = {"scenario", "pools", "profile_dirs", "engine", "settings", "print_config", "as_json", "output", "quiet"}
+    handled |= {"against"}
     named = {parameter.name for parameter in command.params} - handled
     assert named == set(OPTIONS) - {"profiles"}
 

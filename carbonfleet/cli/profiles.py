@@ -133,3 +133,38 @@ def _description(p: Profile) -> list[str]:
         for i in range(len(dec.time_s))
     ]
     return lines + table(["step", "new tokens or batch", "past or KV tokens", "time s", "power W"], rows)
+
+
+@command.command(
+    "import",
+    epilog="Example: carbonfleet profiles import llmservingsim perf/RTXPRO6000 -o mine",
+    context_settings=opt.HELP,
+)
+@click.argument("kind", metavar="FORMAT", type=click.Choice(["llmservingsim", "splitwise"]))
+@click.argument("path", type=opt.FILE)
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the profiles.")
+@click.option(
+    "--sequence-us",
+    type=click.FloatRange(min=0),
+    help="Host time of the engine per sequence in a step, fitted on a log.",
+)
+@opt.json_option
+def import_(kind: str, path: str, output: Path, sequence_us: float | None, as_json: bool) -> None:
+    """Turn other projects' measurements into profiles.
+
+    FORMAT llmservingsim: a folder of per-layer tables with their meta.yaml; splitwise: a perf_model.csv (Llama-2 70B on
+    H100, tp 8).
+    """
+    from profiles.importers import llmservingsim, splitwise
+    from profiles.profile import EngineTerm, save
+
+    found = llmservingsim.read_folder(path) if kind == "llmservingsim" else [splitwise.read_perf_model(path)]
+    if sequence_us is not None:
+        term = EngineTerm(step_s=0.0, sequence_s=sequence_us * 1e-6)
+        found = [profile.model_copy(update={"engine_term": term}) for profile in found]
+    files = [str(save(profile, output / f"{profile.key}.json")) for profile in found]
+    if as_json:
+        opt.print_json({"profiles": [{"file": f, **_identity(p)} for f, p in zip(files, found, strict=True)]})
+        return
+    for file, profile in zip(files, found, strict=True):
+        click.echo(f"{file}: {_points(profile)}")

@@ -19,6 +19,9 @@ EPILOG = "Example: simulate --trace conv.csv --model llama-3.1-8b --pool h100-sx
 @click.command("simulate", epilog=EPILOG, context_settings=opt.HELP)
 @click.argument("scenario", required=False, type=opt.FILE, metavar="[SCENARIO.yaml]")
 @click.option("--trace", type=opt.FILE, metavar="FILE", help="Request trace; its format is told by its header.")
+@click.option(
+    "--workload", type=opt.FILE, metavar="FILE", help="Token ids of the trace's prompts (JSON lines), for prefix reuse."
+)
 @click.option("--model", metavar="NAME", help="The LLM every pool serves, like llama-3.1-8b.")
 @click.option(
     "--pool",
@@ -39,6 +42,14 @@ EPILOG = "Example: simulate --trace conv.csv --model llama-3.1-8b --pool h100-sx
 @click.option("--routing", type=click.Choice(opt.ROUTING), help="Which instance a request goes to.")
 @click.option("--max-num-seqs", type=click.IntRange(min=1), help="Most sequences running in an instance; default 256.")
 @click.option("--max-num-batched-tokens", type=click.IntRange(min=1), help="Most tokens in a step; default 8192.")
+@click.option(
+    "--prefix-cache/--no-prefix-cache",
+    default=None,
+    help="Find prompt blocks again where the trace names them; default on.",
+)
+@click.option(
+    "--against", type=opt.FILE, metavar="LOG", help="Compare with a vLLM request log of the same requests (JSON lines)."
+)
 @click.option("--ttft-slo", type=opt.POSITIVE, metavar="SECONDS", help="Limit on the time to the first token.")
 @click.option("--tpot-slo", type=opt.POSITIVE, metavar="SECONDS", help="Limit on the time per further token.")
 @click.option("--start", metavar="TIME", help="When the run starts, ISO 8601, UTC unless it says otherwise.")
@@ -67,6 +78,7 @@ def command(
     engine: str,
     settings: tuple[str, ...],
     print_config: bool,
+    against: str | None,
     as_json: bool,
     output: Path | None,
     quiet: bool,
@@ -82,25 +94,36 @@ def command(
     if print_config:
         _print_config(resolved, as_json)
         return
-    summary = simulate(resolved, engine, output, quiet)
+    summary = simulate(resolved, engine, output, quiet, against)
     if as_json:
         opt.print_json(summary)
         return
     from carbonfleet.text import run_report
 
     click.echo(run_report(summary))
+    if against is not None:
+        from carbonfleet.text import against_table
+
+        click.echo("\n" + against_table(summary["against"]))
     if output is not None:
         click.echo(f"\nrun directory: {output}")
 
 
-def simulate(scenario: Scenario, engine: str, output: Path | None, quiet: bool) -> dict[str, Any]:
+def simulate(
+    scenario: Scenario, engine: str, output: Path | None, quiet: bool, against: str | None = None
+) -> dict[str, Any]:
     """Run a scenario, write its directory where one is asked for, say its warnings; the summary."""
+    from sim.against import compare, read_log
     from sim.run import run
+
+    log = read_log(against) if against is not None else None
 
     for pool in scenario.pools:
         opt.note(f"{pool.name}: {_count(pool.instances, 'instance')}, {_count(pool.gpus, 'GPU')}", quiet)
     with opt.progress("simulating", quiet) as progress:
         result = run(scenario, engine=engine, progress=progress)
+    if log is not None:
+        result.summary["against"] = compare(result, log)
     if output is not None:
         result.write(output, command=sys.argv)
     summary: dict[str, Any] = result.summary

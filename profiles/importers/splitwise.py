@@ -17,7 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profiles.inputs import InputError, near_miss, read_text
-from profiles.profile import Band, DecodePoints, Idle, Memory, Mixed, PrefillPoints, Profile, Provenance
+from profiles.profile import (
+    POWER_UNKNOWN,
+    Band,
+    DecodePoints,
+    Idle,
+    Memory,
+    Mixed,
+    PrefillPoints,
+    Profile,
+    Provenance,
+)
 
 COLUMNS = ("model", "hardware", "prompt_size", "batch_size", "prompt_time", "token_time", "tensor_parallel")
 _POWER = ("peak_power", "average_power")
@@ -28,7 +38,6 @@ _MODELS = {  # splitwise-sim's name -> ours, weights in bytes, layers, hidden si
     "llama2-70b": ("llama-2-70b", 135e9, 80, 8192),
     "bloom-176b": ("bloom-176b", 329e9, 70, 14336),
 }
-_FLAG = "power_missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +95,14 @@ def read_perf_model(path: str | Path, model: str = "llama2-70b", hardware: str =
             sequences=[1] * len(prompt),
             time_s=list(prompt.values()),
             power_w=[0.0] * len(prompt),
-            flags=[_FLAG] * len(prompt),
+            flags=[POWER_UNKNOWN] * len(prompt),
         ),
         decode=DecodePoints(
             batch=list(token),
             kv_tokens=list(token),
             time_s=list(token.values()),
             power_w=[0.0] * len(token),
-            flags=[_FLAG] * len(token),
+            flags=[POWER_UNKNOWN] * len(token),
         ),
         mixed=Mixed(rule="scaled", factor=1.1),
     )

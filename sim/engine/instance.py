@@ -17,7 +17,7 @@ from sim.engine.batching import Batching
 from sim.engine.clock import TIE_S, Alarm, Clock
 from sim.engine.leap import boundary_after, boundary_s
 from sim.engine.ledger import GAP_OF_ROW, GAPS_BY_STEP, NO_GAPS, Ledger, Mark, pack_chunk, pack_row, pack_stay
-from sim.engine.memory import Kv, WholeRequestKv
+from sim.engine.memory import Kv
 from sim.engine.requests import COMPLETED, Requests
 
 IDLE, WAKING, DECODING, PREFILLING = range(4)
@@ -29,8 +29,8 @@ class Prompt:
 
     __slots__ = ("index", "left", "total")
 
-    def __init__(self, index: int, total: int) -> None:
-        self.index, self.total, self.left = index, total, total
+    def __init__(self, index: int, total: int, left: int) -> None:
+        self.index, self.total, self.left = index, total, left
 
 
 Chunk = tuple[Prompt, int]
@@ -135,13 +135,16 @@ class Instance:
         index, requests, kv = self.waiting[0], self.requests, self.kv
         produced = requests.produced[index]
         tokens, output = requests.prompt[index] + produced, requests.output[index] - produced
-        if not kv.take(tokens, output, batch, self.offsets + batch * self.counter, self.running, self.counter):
+        total = self.offsets + batch * self.counter
+        found = kv.take(index, tokens, output, batch, total, self.running, self.counter)
+        if found < 0:
             return None
         self.waiting.popleft()
         if not produced:
             arrival_s = requests.arrival_s[index]
+            requests.cached[index] = found
             requests.start_s[index] = self.alarm_s if self.alarm_s > arrival_s else arrival_s
-        prompt = Prompt(index, tokens)
+        prompt = Prompt(index, tokens, tokens - found)
         self.prefilling.append(prompt)
         return prompt
 
@@ -181,7 +184,8 @@ class Instance:
             self._settle_decode()
             if self.prefilling:
                 prompt = self.prefilling.pop()
-                self.kv.release(prompt.total, 0)
+                self.kv.release(prompt.total)
+                self._forget(prompt.index, prompt.total, prompt.total - prompt.left)
                 self.waiting.appendleft(prompt.index)
             else:
                 self._preempt_last()
@@ -198,6 +202,7 @@ class Instance:
             if count > 1:
                 self.stalled.append((count - 1, requests.finish_s[index]))
         self._leave(index)
+        self._forget(index, requests.prompt[index] + requests.produced[index], requests.prompt[index])
         self.finishing = [entry for entry in self.finishing if entry[1] != index]
         heapify(self.finishing)
         self.waiting.appendleft(index)
@@ -271,10 +276,17 @@ class Instance:
             self._leave(index)
             self._complete(index)
 
+    def _forget(self, index: int, tokens: int, computed: int) -> None:
+        """Let the KV memory know of a sequence that is gone from the batch."""
+        counter, batch = self.counter, self.batch
+        total = self.offsets + batch * counter
+        self.kv.leave(index, tokens, computed, batch, total, self.running, counter)
+
     def _complete(self, index: int) -> None:
         requests = self.requests
-        if isinstance(self.kv, WholeRequestKv):
-            self.kv.finished(requests.prompt[index], requests.output[index])
+        if self.kv.remembers:
+            tokens = requests.prompt[index] + requests.output[index]
+            self._forget(index, tokens, tokens - 1)
         requests.produced[index] = requests.output[index]
         requests.finish_s[index] = self.alarm_s
         requests.status[index] = COMPLETED
@@ -350,7 +362,7 @@ class Instance:
     def _join(self, prompt: Prompt, now_s: float) -> int:
         """A prefilled request emits a token and decodes on; 0 when that token was its last, else 1."""
         index, requests = prompt.index, self.requests
-        self.kv.release(prompt.total, 0)
+        self.kv.release(prompt.total)
         produced = requests.produced[index] + 1
         requests.produced[index] = produced
         if produced == 1:

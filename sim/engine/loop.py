@@ -13,7 +13,8 @@ from sim.engine.charge import charge
 from sim.engine.clock import Alarm, Clock
 from sim.engine.instance import FOREVER, Instance
 from sim.engine.ledger import Ledger
-from sim.engine.memory import PagedKv, WholeRequestKv
+from sim.engine.memory import Kv, PagedKv, WholeRequestKv
+from sim.engine.prefix import PrefixKv
 from sim.engine.requests import REJECTED, Requests
 from sim.routing import ROUTERS, Predictor
 from sim.scenario import Scenario
@@ -22,7 +23,7 @@ from sim.trace import Trace
 if TYPE_CHECKING:
     from sim.fleet import LivePool
 
-_KV: dict[str, type[PagedKv] | type[WholeRequestKv]] = {"paged": PagedKv, "whole-request": WholeRequestKv}
+Prefixes = tuple[list[int], list[int], int]  # block ids, where each request's begin, tokens of a block
 _PROGRESS_EVERY = 20_000  # arrivals between two reports
 
 
@@ -51,6 +52,7 @@ def play(
     """
     requests = Requests(trace)
     clock = Clock()
+    prefixes = _prefixes(trace)
     predictor, oracle = Predictor(), scenario.output_predictor == "oracle"
     router = ROUTERS[scenario.routing](pools)
     route, assigned, completed, learn = router.route, router.assigned, router.completed, predictor.learn
@@ -62,7 +64,9 @@ def play(
         learn(outputs[index])
 
     instances = [
-        _instance(pool, number, clock, requests, leaping, on_finish) for pool in pools for number in pool.numbers
+        _instance(pool, number, clock, requests, prefixes, leaping, on_finish)
+        for pool in pools
+        for number in pool.numbers
     ]
     join = [instance.arrive for instance in instances]
     longest = [
@@ -100,7 +104,13 @@ def play(
 
 
 def _instance(
-    pool: LivePool, number: int, clock: Clock, requests: Requests, leaping: bool, on_finish: Callable[[int, int], None]
+    pool: LivePool,
+    number: int,
+    clock: Clock,
+    requests: Requests,
+    prefixes: Prefixes | None,
+    leaping: bool,
+    on_finish: Callable[[int, int], None],
 ) -> Instance:
     spec = pool.spec
     return Instance(
@@ -109,10 +119,25 @@ def _instance(
         requests,
         pool.model,
         POLICIES[spec.batching](),
-        _KV[spec.kv](pool.model.kv_capacity_tokens, spec.block_tokens),
+        _memory(pool, prefixes),
         Ledger(pool.site.window),
         max_seqs=spec.max_num_seqs,
         max_tokens=spec.max_num_batched_tokens,
         leaping=leaping,
         on_finish=on_finish,
     )
+
+
+def _prefixes(trace: Trace) -> Prefixes | None:
+    if trace.hash_ids is None or trace.hash_offsets is None:
+        return None
+    return trace.hash_ids.tolist(), trace.hash_offsets.tolist(), trace.hash_tokens
+
+
+def _memory(pool: LivePool, prefixes: Prefixes | None) -> Kv:
+    spec, capacity = pool.spec, pool.model.kv_capacity_tokens
+    if spec.kv == "whole-request":
+        return WholeRequestKv(capacity, spec.block_tokens)
+    if spec.prefix_cache and prefixes is not None:
+        return PrefixKv(capacity, spec.block_tokens, *prefixes)
+    return PagedKv(capacity, spec.block_tokens)

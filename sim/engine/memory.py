@@ -17,6 +17,13 @@ WATERMARK = 0.01  # share of the blocks kept free when admitting beside others, 
 class PagedKv:
     """Blocks of `block` tokens; a sequence takes a block when it needs one and may be preempted when none is left."""
 
+    remembers = False  # whether it must hear of a sequence that leaves
+
+    def leave(
+        self, index: int, tokens: int, computed: int, batch: int, total: int, running: Mapping[int, Mark], counter: int
+    ) -> None:
+        """A sequence leaves; nothing is kept of it."""
+
     def __init__(self, capacity_tokens: int, block: int) -> None:
         self.block = block
         self.blocks = capacity_tokens // block
@@ -25,20 +32,26 @@ class PagedKv:
         self.roomy_tokens: float = self.longest  # below this bound nothing need be counted
         self._roomy = int(self.blocks * (1.0 - WATERMARK))
 
-    def take(self, tokens: int, output: int, batch: int, total: int, running: Mapping[int, Mark], counter: int) -> bool:
-        """Take the blocks of a prompt of `tokens` if they fit beside `batch` sequences that hold `total` tokens."""
+    def take(
+        self, index: int, tokens: int, output: int, batch: int, total: int, running: Mapping[int, Mark], counter: int
+    ) -> int:
+        """Take the blocks of a prompt of `tokens` if they fit beside `batch` sequences that hold `total` tokens.
+
+        Returns:
+            how many of the prompt's tokens are there already (none here), or -1 without room.
+        """
         need = -(-tokens // self.block)
         alone = batch == 0 and self.reserved == 0
         limit = self.blocks if alone else self._roomy
         if (total + batch * (self.block - 1)) // self.block + self.reserved + need > limit:
             held = sum(-(-(mark[0] + counter) // self.block) for mark in running.values())
             if held + self.reserved + need > limit:
-                return False
+                return -1
         self.reserved += need
         self.roomy_tokens = (self.blocks - self.reserved) * self.block
-        return True
+        return 0
 
-    def release(self, tokens: int, output: int) -> None:
+    def release(self, tokens: int) -> None:
         """Give back what `take` took: the sequence runs now and is counted by its context, or is gone."""
         self.reserved -= -(-tokens // self.block)
         self.roomy_tokens = (self.blocks - self.reserved) * self.block
@@ -67,6 +80,7 @@ class PagedKv:
 class WholeRequestKv:
     """Prompt and all output tokens are reserved at admission; nothing is ever preempted."""
 
+    remembers = True
     block = 1
     roomy_tokens = math.inf
 
@@ -74,23 +88,27 @@ class WholeRequestKv:
         self.longest = self.capacity = capacity_tokens
         self.reserved = 0
 
-    def take(self, tokens: int, output: int, batch: int, total: int, running: Mapping[int, Mark], counter: int) -> bool:
-        """Take prompt and output tokens if they fit beside what is reserved."""
+    def take(
+        self, index: int, tokens: int, output: int, batch: int, total: int, running: Mapping[int, Mark], counter: int
+    ) -> int:
+        """Take prompt and output tokens if they fit beside what is reserved; -1 when they do not, else 0."""
         if self.reserved + tokens + output > self.capacity:
-            return False
+            return -1
         self.reserved += tokens + output
-        return True
+        return 0
 
-    def release(self, tokens: int, output: int) -> None:
+    def release(self, tokens: int) -> None:
         """The prompt is prefilled; its reservation stays until it finishes."""
 
-    def finished(self, prompt: int, output: int) -> None:
-        """Give back prompt and output tokens."""
-        self.reserved -= prompt + output
+    def leave(
+        self, index: int, tokens: int, computed: int, batch: int, total: int, running: Mapping[int, Mark], counter: int
+    ) -> None:
+        """Give back prompt and output tokens, which are the `tokens` of a finished sequence."""
+        self.reserved -= tokens
 
     def steps(self, want: int, batch: int, total: int, running: Mapping[int, Mark], counter: int) -> int:
         """All of them: growth was reserved."""
         return want
 
 
-Kv = PagedKv | WholeRequestKv
+Kv = PagedKv | WholeRequestKv  # and PagedKv's child, PrefixKv

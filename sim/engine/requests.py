@@ -33,6 +33,7 @@ class Requests:
         self.instance = array("l", bytes(8 * size))
         self.weight = array("l", bytes(8 * size))
         self.produced = array("l", bytes(8 * size))
+        self.cached = array("l", bytes(8 * size))
         self.start_s = _missing(size)
         self.first_token_s = _missing(size)
         self.finish_s = _missing(size)

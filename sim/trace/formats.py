@@ -9,14 +9,14 @@ from typing import Literal
 
 from profiles.inputs import InputError
 
-Clock = Literal["stamp", "s", "ms"]
+Clock = Literal["stamp", "s", "ms", "epoch"]
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
     """One trace format: where time and tokens stand.
 
-    clock: how the time is written, as a calendar stamp, in seconds or in milliseconds.
+    clock: how the time is written, as a calendar stamp, in seconds, in milliseconds or in seconds since 1970.
     ones: columns that must be 1 in every row, because carbonfleet knows no other meaning.
     blocks: key of the optional list of prefix block ids (JSON lines only).
     """
@@ -40,6 +40,15 @@ class Format:
 FORMATS: tuple[Format, ...] = (
     Format("Azure LLM inference trace", "csv", "TIMESTAMP", "stamp", "ContextTokens", "GeneratedTokens"),
     Format("Mooncake", "jsonl", "timestamp", "ms", "input_length", "output_length", blocks="hash_ids"),
+    Format(
+        "vLLM request log",
+        "jsonl",
+        "arrival_time",
+        "epoch",
+        "input_toks",
+        "output_toks",
+        silent=("request_id", "queued_ts", "scheduled_ts", "first_token_ts", "last_token_ts"),
+    ),
     Format("Vidur", "csv", "arrived_at", "s", "num_prefill_tokens", "num_decode_tokens"),
     Format(
         "splitwise-sim",

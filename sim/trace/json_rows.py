@@ -16,7 +16,7 @@ from sim.trace.csv_rows import Rows
 from sim.trace.faults import MAX_TIME_S, MAX_TOKENS, BadRow, BadRows, quoted, time_fault, token_fault
 from sim.trace.formats import Format
 
-_NS_PER = {"s": 1_000_000_000, "ms": 1_000_000}
+_NS_PER = {"s": 1_000_000_000, "epoch": 1_000_000_000, "ms": 1_000_000}
 
 
 class _FaultError(Exception):

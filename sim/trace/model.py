@@ -23,7 +23,8 @@ class Trace:
     start_utc_s: when the first request came, in seconds since 1970 UTC, where the source has dates.
     source: the file, or the generator's settings; format: which format was recognised.
     skipped_rows: bad rows the user allowed and that were left out.
-    hash_ids, hash_offsets: prefix blocks; request i has hash_ids[hash_offsets[i]:hash_offsets[i + 1]].
+    hash_ids, hash_offsets: prefix blocks; request i has hash_ids[hash_offsets[i]:hash_offsets[i + 1]], each naming
+        `hash_tokens` tokens and all before them (the last may be cut short).
     notes: what a reader of the result must know (time zone assumed, columns ignored).
 
     Raises:
@@ -39,6 +40,7 @@ class Trace:
     skipped_rows: int = 0
     hash_ids: Ints | None = None
     hash_offsets: Ints | None = None
+    hash_tokens: int = 512
     format: str = ""
     notes: tuple[str, ...] = ()
 

@@ -135,7 +135,7 @@ def _seconds(rows: Rows, fmt: Format) -> tuple[Floats, float | None]:
     first = rows.time[0]
     if rows.time.dtype == np.int64:
         elapsed: Ints = (rows.time - first).astype(np.int64)
-        return elapsed / 1e9, int(first) / 10**9 if fmt.clock == "stamp" else None
+        return elapsed / 1e9, int(first) / 10**9 if fmt.clock in ("stamp", "epoch") else None
     return (rows.time - first).astype(np.float64), None
 
 

@@ -1,0 +1,224 @@
+"""LLMServingSim's per-layer tables (MIT; vLLM 0.19 layers timed one by one) as Profiles of whole steps.
+
+A step is the sum of its layers: dense layers by all its tokens, head and sampler by its sequences, attention by prefill
+chunk, cached prefill tokens, decode sequences and their mean context. A time stands for one call of one layer. The
+tables know no host work and no communication between GPUs: all-reduces of tensor parallelism are added here by a
+stated link, host work is a term to be fitted on a log (docs/fidelity.md).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from profiles import catalog
+from profiles.inputs import InputError, read_text, read_yaml
+from profiles.profile import (
+    POWER_UNKNOWN,
+    Band,
+    DecodePoints,
+    Idle,
+    Memory,
+    Mixed,
+    MixedPoints,
+    PrefillPoints,
+    Profile,
+    Provenance,
+)
+
+GPUS = {"RTXPRO6000": "rtx-pro-6000", "RTX4090": "rtx-4090"}
+LINK_LATENCY_S, LINK_BYTES_PER_S = 20e-6, 16e9  # LLMServingSim's cluster files for these machines (PCIe)
+# vLLM's gpu_memory_utilization in these logs; both boards are sold in GB and hold as many GiB.
+MEMORY_SHARE = 0.9 * 2**30 / 1e9
+RESERVE_BYTES = 1.69e9  # activations and CUDA graphs: what the RTX 4090 log's 2,588 blocks leave of the share
+# Calls of each dense layer in one decoder layer; what is not named is called once in the whole model.
+PER_LAYER = {"layernorm": 2, **dict.fromkeys(("qkv_proj", "qk_norm", "rotary_emb", "o_proj"), 1)}
+PER_LAYER |= dict.fromkeys(("gate_up_proj", "act_fn", "down_proj"), 1)
+Curve = dict[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layers:
+    """Seconds by tokens, by sequences, and of attention by (chunk, past, sequences, context)."""
+
+    dense: Curve
+    heads: Curve
+    attention: dict[tuple[int, int, int, int], float]
+
+
+def read_folder(path: str | Path) -> list[Profile]:
+    """Every profile below a folder: one for each meta.yaml and tensor-parallel degree with tables.
+
+    Raises:
+        InputError: no meta.yaml there, an unknown GPU or model, a broken table (with its line).
+    """
+    metas = sorted(Path(path).rglob("meta.yaml"))
+    if not metas:
+        raise InputError("no meta.yaml below it", file=path, mend="give LLMServingSim's perf folder or one inside it")
+    found = []
+    for meta in metas:
+        facts = read_yaml(meta)[0]
+        for folder in sorted(meta.parent.glob("tp*")):
+            if folder.name[2:].isdigit():
+                found.append(_profile(folder, facts, int(folder.name[2:]), meta))
+    return found
+
+
+def _profile(folder: Path, facts: dict[str, Any], tp: int, meta: Path) -> Profile:
+    hardware, name = str(facts.get("hardware")), str(facts.get("model"))
+    if hardware not in GPUS:
+        raise InputError(
+            f"unknown hardware {hardware!r}", file=meta, field="hardware", mend=f"known: {', '.join(GPUS)}"
+        )
+    gpu, llm = catalog.gpu(GPUS[hardware]), catalog.llm(name.partition("-Instruct")[0])
+    layers = _read(folder, llm.layers)
+    whole = _Steps(layers, lambda tokens: _all_reduce_s(tp, llm, tokens))
+    weights = llm.params * 2.0
+    kv_bytes = llm.kv_bytes_per_token()
+    room = gpu.memory_bytes * MEMORY_SHARE * tp - weights - RESERVE_BYTES * tp
+    prefill, decode, mixed = whole.prefill(), whole.decode(), whole.mixed()
+    return Profile(
+        gpu=gpu.name,
+        model=llm.name,
+        tp=tp,
+        precision="bf16",
+        engine=f"vllm-{facts.get('vllm_version', 'unknown')}",
+        layer="kernels",
+        provenance=Provenance(
+            kind="imported",
+            tier="T0",
+            source=f"LLMServingSim per-layer profile, {hardware} {name} tp {tp}",
+            licence="MIT",
+            date=str(facts.get("profiled_at", "1970-01-01"))[:10],
+            versions={"vllm": str(facts.get("vllm_version", "unknown"))},
+            notes=_notes(tp),
+        ),
+        band=Band(time=1.1, power=1.0),
+        memory=Memory(
+            weights_bytes=weights, kv_bytes_per_token=kv_bytes, kv_capacity_tokens=max(1, int(room / kv_bytes))
+        ),
+        idle=Idle(loaded_w=0.0),
+        prefill=prefill,
+        decode=decode,
+        mixed=Mixed(rule="table", points=mixed),
+    )
+
+
+def _notes(tp: int) -> list[str]:
+    notes = ["no power in the source: every power_w and idle watt is 0 and means unknown"]
+    notes.append("memory: 0.9 of the GPU less the weights and 1.69 GB a GPU, as one RTX 4090 log shows")
+    if tp > 1:
+        notes.append("all-reduces are modelled: twice a layer 20 us and the activations at 16 GB/s")
+    return notes
+
+
+def _all_reduce_s(tp: int, llm: catalog.Llm, tokens: int) -> float:
+    """Two all-reduces a layer: a ring moves 2 (tp - 1) / tp of the activations over the link."""
+    moved = 2.0 * (tp - 1) / tp * tokens * llm.hidden * 2.0
+    return 2.0 * llm.layers * (LINK_LATENCY_S + moved / LINK_BYTES_PER_S) if tp > 1 else 0.0
+
+
+class _Steps:
+    """Layers summed to steps on the grids the tables have."""
+
+    def __init__(self, layers: _Layers, link_s: Callable[[int], float]) -> None:
+        self._attention = layers.attention
+        self._heads = layers.heads
+        self._dense = {tokens: time_s + link_s(tokens) for tokens, time_s in layers.dense.items()}
+        keys = list(layers.attention)
+        self._decodes = sorted({n for chunk, _, n, _ in keys if chunk == 0})
+
+    def prefill(self) -> PrefillPoints:
+        """One prompt alone, at every size the dense table has, and the attention grid's points with a past."""
+        alone = {c: t for (c, past, n, _), t in self._attention.items() if c and not past and not n}
+        rows = [(n, 0, t + _at(self._heads, 1) + _at(alone, n)) for n, t in self._dense.items() if n <= max(alone)]
+        rows += [
+            (c, past, _at(self._dense, c) + _at(self._heads, 1) + t)
+            for (c, past, n, _), t in self._attention.items()
+            if c and past and not n
+        ]
+        new, past, time_s = (list(column) for column in zip(*rows, strict=True))
+        return PrefillPoints(
+            new_tokens=new, past_tokens=past, sequences=[1] * len(rows), time_s=time_s, **_unknown_power(len(rows))
+        )
+
+    def decode(self) -> DecodePoints:
+        """Every batch the dense table has up to the attention grid's largest, at every context of the grid.
+
+        Attention over more context is never faster: where a cell says so, the larger value of the shorter one stands.
+        """
+        by_context: dict[int, Curve] = {}
+        longest: Curve = {}
+        for (_, _, n, context), t in sorted((key, t) for key, t in self._attention.items() if not key[0] and key[2]):
+            longest[n] = max(t, longest.get(n, 0.0))
+            by_context.setdefault(context, {})[n] = longest[n]
+        rows = [
+            (n, n * context, t + _at(self._heads, n) + _at(curve, n))
+            for n, t in self._dense.items()
+            if n <= self._decodes[-1]
+            for context, curve in sorted(by_context.items())
+            if n <= max(curve)
+        ]
+        batch, kv, time_s = (list(column) for column in zip(*rows, strict=True))
+        return DecodePoints(batch=batch, kv_tokens=kv, time_s=time_s, **_unknown_power(len(rows)))
+
+    def mixed(self) -> MixedPoints:
+        """The attention grid's points with both a chunk and a batch."""
+        rows = [
+            (c, past, n, n * context, _at(self._dense, c + n) + _at(self._heads, n + 1) + t)
+            for (c, past, n, context), t in self._attention.items()
+            if c and n
+        ]
+        new, past, batch, kv, time_s = (list(column) for column in zip(*rows, strict=True))
+        return MixedPoints(
+            new_tokens=new, past_tokens=past, batch=batch, kv_tokens=kv, time_s=time_s, **_unknown_power(len(rows))
+        )
+
+
+def _unknown_power(rows: int) -> dict[str, Any]:
+    return {"power_w": [0.0] * rows, "flags": [POWER_UNKNOWN] * rows}
+
+
+def _at(curve: Curve, x: int) -> float:
+    """Linear between neighbours; the outer piece goes on beyond the ends."""
+    if x in curve:
+        return curve[x]
+    xs = sorted(curve)
+    if len(xs) == 1:
+        return curve[xs[0]]
+    i = min(max(bisect_left(xs, x), 1), len(xs) - 1)
+    x0, x1 = xs[i - 1], xs[i]
+    return curve[x0] + (curve[x1] - curve[x0]) * (x - x0) / (x1 - x0)
+
+
+def _read(folder: Path, layers: int) -> _Layers:
+    dense: Curve = {}
+    for name, tokens, time_s in _rows(folder / "dense.csv", ("layer",), ("tokens",)):
+        calls = PER_LAYER[name] * layers if name in PER_LAYER else 1
+        dense[tokens] = dense.get(tokens, 0.0) + calls * time_s
+    heads: Curve = {}
+    for _, sequences, time_s in _rows(folder / "per_sequence.csv", ("layer",), ("sequences",)):
+        heads[sequences] = heads.get(sequences, 0.0) + time_s
+    axes = ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")
+    attention = {tuple(row[:4]): row[4] * layers for row in _rows(folder / "attention.csv", (), axes)}
+    return _Layers(dict(sorted(dense.items())), dict(sorted(heads.items())), attention)
+
+
+def _rows(path: Path, texts: tuple[str, ...], counts: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
+    """The named columns of a table, then the seconds of one call."""
+    reader = csv.DictReader(io.StringIO(read_text(path)))
+    for record in reader:
+        try:
+            time_s = float(record["time_us"]) * 1e-6
+            row = (*(record[name] for name in texts), *(int(record[name]) for name in counts), time_s)
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"needs the columns {', '.join((*texts, *counts, 'time_us'))} with numbers"
+            raise InputError(what, file=path, line=reader.line_num) from error
+        if not 0 < time_s < 1e3 or any(int(record[name]) < 0 for name in counts):
+            raise InputError(f"{record} is not a measurement", file=path, line=reader.line_num)
+        yield row
