@@ -32,6 +32,7 @@ class PoolBooks:
     host_j: float
     busy_g: float  # grams of the GPUs' busy joules, PUE included
     idle_g: float  # grams of idle and host joules, PUE included
+    host_g: float  # the hosts' part of it
     embodied_g: tuple[float, float, float]  # low, mid, high
 
     @property
@@ -58,6 +59,18 @@ class PoolBooks:
     def carbon_g(self) -> float:
         """Operational and embodied grams."""
         return self.operational_g + self.embodied_g[1]
+
+    @property
+    def parts_g(self) -> dict[str, float]:
+        """Where every gram comes from; PUE's share stands as overhead."""
+        pue = self.pool.pue
+        return {
+            "gpu_busy": self.busy_g / pue,
+            "gpu_idle": (self.idle_g - self.host_g) / pue,
+            "host": self.host_g / pue,
+            "overhead": self.operational_g * (1.0 - 1.0 / pue),
+            "embodied": self.embodied_g[1],
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +115,7 @@ def _books(pool: LivePool, played: Played, end_s: float, rules: Accounting) -> P
         host_j=host_w * end_s,
         busy_g=float(np.dot(power_w, integrals)) * to_g,
         idle_g=idle_gj * to_g,
+        host_g=host_w * whole * to_g,
         embodied_g=embodied_range(pool, end_s, rules),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +64,7 @@ def summarise(run: Run, rules: list[Assumption], engine: str, wall_s: float) -> 
         "assumptions": rules,
         "warnings": _warnings(run, status),
         "sources": sources(run.pools),
+        "start_utc": datetime.fromtimestamp(run.start_epoch_s, UTC).isoformat(),
         "horizon_s": run.horizon_s,
         "wall_s": wall_s,
         "loop_s": run.played.loop_s,
@@ -148,6 +150,9 @@ def _pool(run: Run, book: PoolBooks, inside: PoolBooks, status: NDArray[np.uint8
         "carbon_g": book.carbon_g,
         "operational_g": book.operational_g,
         "embodied_g": book.embodied_g[1],
+        "embodied_low_g": book.embodied_g[0],
+        "embodied_high_g": book.embodied_g[2],
+        "parts_g": book.parts_g,
     }
 
 

@@ -89,13 +89,19 @@ def _pool_timeline(run: Run, book: PoolBooks) -> Any:
         busy_j += np.diff(_cumulative(edges, from_s, to_s, power_w))
     idle_j = pool.model.idle_w * (pool.spec.engines * width - busy_s)
     window = pool.site.window
+    host_w = pool.units * pool.host.power_w if run.scenario.accounting.host_power else 0.0
+    spare_w = pool.spare_gpus * pool.model.idle_w / pool.spec.tp
+    power_w = ((busy_j + idle_j) / width + spare_w + host_w) * pool.pue
+    intensity = np.diff(window.integral(edges)) / width
     return pa.table(
         {
             "time_s": pa.array(edges[:-1]),
             "pool": pa.array([pool.spec.name] * width.size),
             "gpu_power_w": pa.array((busy_j + idle_j) / width),
             "busy_share": pa.array(busy_s / (pool.spec.engines * width)),
-            "intensity_g_per_kwh": pa.array(np.diff(window.integral(edges)) / width),
+            "power_w": pa.array(power_w),
+            "intensity_g_per_kwh": pa.array(intensity),
+            "operational_g_per_h": pa.array(power_w * intensity / 1000.0),
         }
     )
 

@@ -69,7 +69,7 @@ EPILOG = "Example: simulate --trace conv.csv --model llama-3.1-8b --pool h100-sx
 )
 @click.option("--print-config", is_flag=True, help="Print the resolved scenario as YAML and stop.")
 @opt.json_option
-@opt.out_option("Write the run directory here (config, manifest, summary, requests).")
+@opt.out_option("Write the run directory here (config, manifest, summary, requests, timeline, report.html).")
 @opt.quiet_option
 def command(
     scenario: str | None,
@@ -113,6 +113,7 @@ def simulate(
     scenario: Scenario, engine: str, output: Path | None, quiet: bool, against: str | None = None
 ) -> dict[str, Any]:
     """Run a scenario, write its directory where one is asked for, say its warnings; the summary."""
+    from carbonfleet import report
     from sim.against import compare, read_log
     from sim.run import run
 
@@ -126,6 +127,7 @@ def simulate(
         result.summary["against"] = compare(result, log)
     if output is not None:
         result.write(output, command=sys.argv)
+        report.write(output)
     summary: dict[str, Any] = result.summary
     opt.warn(summary["warnings"], quiet)
     return summary
