@@ -166,3 +166,74 @@ def against_table(found: dict[str, Any]) -> str:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:+.2f} %"
+
+
+RUNS_HEAD = (
+    "run",
+    "carbon",
+    "range",
+    "per 1k tokens",
+    "operational",
+    "embodied",
+    "energy",
+    "SLO",
+    "TTFT p99",
+    "TPOT p99",
+)
+PAIR_HEAD = ("under the assumption", "base", "other", "difference", "")
+
+
+def runs_rows(found: dict[str, Any]) -> list[list[str]]:
+    """One row of cells for each run of a comparison."""
+    return [
+        [r["run"], grams(r["carbon_g"]), f"{grams(r['low_g'])} to {grams(r['high_g'])}",
+         grams(r["carbon_g_per_1k_output_tokens"]), grams(r["operational_g"]), grams(r["embodied_g"]),
+         energy(r["energy_j"]), share(r["slo_attainment"] or 0.0, 1.0), f"{figure(r['ttft_p99_s'])} s",
+         f"{figure(r['tpot_p99_s'])} s"]
+        for r in found["runs"]
+    ]  # fmt: skip
+
+
+def runs_table(found: dict[str, Any]) -> list[str]:
+    """The runs of a comparison, and which of them no other beats at everything."""
+    return [*table(RUNS_HEAD, runs_rows(found)), f"not beaten at everything: {', '.join(found['pareto'])}"]
+
+
+def pair_intro(pair: dict[str, Any]) -> list[str]:
+    """What differs between two runs, by how much, and what turns that round."""
+    differs = pair["differs_in"]
+    what = "nothing differs in their scenarios" if not differs else f"they differ in {'; '.join(differs)}"
+    if len(differs) == 1:
+        what = f"they differ only in {differs[0]}"
+    change = "" if pair["difference_rel"] is None else f" ({100 * pair['difference_rel']:+.1f} %)"
+    more = (
+        "emits the same as"
+        if not pair["difference_g"]
+        else "emits more than"
+        if pair["difference_g"] > 0
+        else "saves against"
+    )
+    lines = [
+        what,
+        f"{pair['other']} {more} {pair['base']}: {grams(abs(pair['difference_g']))}{change}, {pair['basis']}",
+    ]
+    flips = pair["flips_under"]
+    lines.append(f"the answer turns round under: {'; '.join(flips)}" if flips else "no assumption below turns it round")
+    if pair["flips_at_intensity_factor"] is not None:
+        lines.append(f"it turns round where every grid is {figure(pair['flips_at_intensity_factor'])} times as intense")
+    return lines
+
+
+def pair_rows(pair: dict[str, Any]) -> list[list[str]]:
+    """The difference of two runs under each assumption."""
+    return [
+        [w["assumption"], grams(w["base_g"]), grams(w["other_g"]),
+         "-" if w["difference_rel"] is None else f"{100 * w['difference_rel']:+.1f} %",
+         "turns round" if w["assumption"] in pair["flips_under"] else ""]
+        for w in pair["under"]
+    ]  # fmt: skip
+
+
+def pair_lines(pair: dict[str, Any]) -> list[str]:
+    """One pair of a comparison as text."""
+    return [*pair_intro(pair), *(f"  {line}" for line in table(PAIR_HEAD, pair_rows(pair)))]

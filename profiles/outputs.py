@@ -13,6 +13,7 @@ from typing import Any
 
 from profiles.inputs import CarbonfleetError, sha256
 
+_PACKAGE = Path(__file__).resolve().parent
 _VERSIONED = ("carbonfleet", "numpy", "simpy", "pulp", "highspy", "pyarrow")
 
 
@@ -77,12 +78,23 @@ def manifest(inputs: Iterable[str | Path], *, seed: int | None, command: list[st
     """What made a result: sha256 of every input file, versions, seed, command line."""
     return {
         "schema_version": 1,
-        "inputs": {str(path): sha256(path) for path in sorted({str(p) for p in inputs})},
+        "inputs": {label(path): sha256(path) for path in sorted({str(p) for p in inputs})},
         "seed": seed,
         "command": command,
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _VERSIONED},
     }
+
+
+def label(path: str | Path) -> str:
+    """How a manifest names an input: what ships with carbonfleet by its place in the package, else its whole path."""
+    whole = Path(path).resolve()
+    return f"profiles/{whole.relative_to(_PACKAGE).as_posix()}" if whole.is_relative_to(_PACKAGE) else str(whole)
+
+
+def located(name: str) -> Path:
+    """Where an input of a manifest lies on this machine."""
+    return _PACKAGE.parent / name if name.startswith("profiles/") else Path(name)
 
 
 def _version(name: str) -> str | None:

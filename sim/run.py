@@ -17,9 +17,10 @@ from profiles.units import SECONDS_PER_HOUR
 from sim import fleet, summary, tables
 from sim.account import PoolBooks, Shares, pool_books, shares
 from sim.assumptions import DEFAULT_START, Assumption, assumptions
+from sim.engine.interrupt import Interrupt
 from sim.engine.loop import Played, play
 from sim.fleet import LivePool
-from sim.scenario import Scenario
+from sim.scenario import Scenario, anchored
 from sim.trace import Trace, generate, read_trace
 from sim.trace.workload import with_workload
 
@@ -48,7 +49,8 @@ class Run:
         import yaml
 
         target = Path(folder)
-        config = yaml.safe_dump(self.scenario.model_dump(mode="json", exclude_none=True), sort_keys=False)
+        asked = anchored(self.scenario, Path.cwd()).model_dump(mode="json", exclude_none=True)
+        config = yaml.safe_dump(asked, sort_keys=False)
         write_text(target / "config.yaml", config)
         tables.write_requests(self, target / "requests.parquet")
         tables.write_timeline(self, target / "timeline.parquet")
@@ -69,6 +71,7 @@ def run(
     engine: str = "leap",
     trace: Trace | None = None,
     progress: Callable[[int, int], None] | None = None,
+    interrupt: Interrupt | None = None,
 ) -> Run:
     """Replay the scenario's trace on its fleet.
 
@@ -76,6 +79,7 @@ def run(
         engine: `leap` jumps over unchanged batches; `step` visits every engine step (the oracle, slower).
         trace: replay this instead of reading or generating one.
         progress: called with (arrivals so far, all arrivals) now and then.
+        interrupt: lets somebody end it early; the result is then partial and says so.
 
     Raises:
         InputError: the trace, a name, a profile or a grid series is not what it must be.
@@ -87,7 +91,9 @@ def run(
     start_s, anchored = start_of(scenario, trace)
     horizon_s = scenario.horizon_s or max(1, math.ceil(trace.span_s / SECONDS_PER_HOUR)) * SECONDS_PER_HOUR
     pools = fleet.build(scenario, start_s, horizon_s)
-    played = play(scenario, trace, pools, leaping=engine == "leap", progress=progress)
+    played = play(scenario, trace, pools, leaping=engine == "leap", progress=progress, interrupt=interrupt)
+    if played.stopped_s is not None:
+        horizon_s = min(horizon_s, max(played.stopped_s, 1.0))
     both = [pool_books(pool, played, horizon_s, scenario.accounting) for pool in pools]
     books, inside = [whole for whole, _ in both], [part for _, part in both]
     owned = shares(books, played, scenario.accounting)

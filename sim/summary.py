@@ -35,6 +35,7 @@ def summarise(run: Run, rules: list[Assumption], engine: str, wall_s: float) -> 
         "schema_version": SCHEMA_VERSION,
         "name": run.scenario.name,
         "engine": engine,
+        "partial": run.played.stopped_s is not None,
         "requests": {
             "total": run.trace.requests,
             "completed": completed,
@@ -218,6 +219,8 @@ def _reports(run: Run, output_tokens: int) -> dict[str, Any]:
 def _warnings(run: Run, status: NDArray[np.uint8]) -> list[str]:
     """What a reader must know before believing the figures."""
     found = []
+    if run.played.stopped_s is not None:
+        found.append(f"a partial run: it was interrupted {run.played.stopped_s:.0f} s into {run.trace.span_s:.0f} s")
     if run.trace.skipped_rows:
         found.append(f"{run.trace.skipped_rows} bad rows of the trace were left out")
     for kind, count in (("rejected", int(np.sum(status == REJECTED))), ("unfinished", int(np.sum(status == 0)))):

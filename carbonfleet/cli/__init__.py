@@ -16,7 +16,7 @@ import click
 
 from carbonfleet import __version__
 
-COMMANDS = ("simulate", "optimize", "calibrate", "profiles", "grid", "embodied", "report", "demo")
+COMMANDS = ("simulate", "optimize", "calibrate", "profiles", "grid", "embodied", "report", "compare", "verify", "demo")
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +14,7 @@ import click
 from carbonfleet.cli import options as opt
 
 if TYPE_CHECKING:
+    from sim.engine.interrupt import Interrupt
     from sim.scenario import Scenario
 
 EPILOG = "Example: simulate --trace conv.csv --model llama-3.1-8b --pool h100-sxm-80gb:4@CA-QC --ttft-slo 1"
@@ -97,11 +101,17 @@ def command(
     summary = simulate(resolved, engine, output, quiet, against)
     if as_json:
         opt.print_json(summary)
-        return
+    else:
+        _print_text(summary, output)
+    if summary["partial"]:
+        raise KeyboardInterrupt
+
+
+def _print_text(summary: dict[str, Any], output: Path | None) -> None:
     from carbonfleet.text import run_report
 
     click.echo(run_report(summary))
-    if against is not None:
+    if "against" in summary:
         from carbonfleet.text import against_table
 
         click.echo("\n" + against_table(summary["against"]))
@@ -118,12 +128,11 @@ def simulate(
     from sim.run import run
 
     log = read_log(against) if against is not None else None
-
     for pool in scenario.pools:
         opt.note(f"{pool.name}: {_count(pool.instances, 'instance')}, {_count(pool.gpus, 'GPU')}", quiet)
-    with opt.progress("simulating", quiet) as progress:
-        result = run(scenario, engine=engine, progress=progress)
-    if log is not None:
+    with opt.progress("simulating", quiet) as progress, _stoppable() as interrupt:
+        result = run(scenario, engine=engine, progress=progress, interrupt=interrupt)
+    if log is not None and not result.summary["partial"]:
         result.summary["against"] = compare(result, log)
     if output is not None:
         result.write(output, command=sys.argv)
@@ -131,6 +140,25 @@ def simulate(
     summary: dict[str, Any] = result.summary
     opt.warn(summary["warnings"], quiet)
     return summary
+
+
+@contextmanager
+def _stoppable() -> Iterator[Interrupt]:
+    """Ctrl-C once ends the simulation and keeps what it did; before it has begun, or twice, it ends everything."""
+    from sim.engine.interrupt import Interrupt
+
+    interrupt = Interrupt()
+
+    def asked(*_: object) -> None:
+        if interrupt.asked or not interrupt.playing:
+            raise KeyboardInterrupt
+        interrupt.ask()
+
+    before = signal.signal(signal.SIGINT, asked)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _count(n: int, what: str) -> str:

@@ -46,16 +46,21 @@ def build(folder: str | Path) -> str:
     """
     found = run_folder.read(folder)
     specs = drawn.charts(found, start_ms(found))
+    return whole(f"{found.summary['name']}: carbon of a fleet", _body(found, specs), specs)
+
+
+def whole(name: str, body: Iterable[str], specs: dict[str, Any]) -> str:
+    """A page around a body whose markup is safe already, with the charts it has places for."""
     scripts = [vega.javascript(), _asset("page.js")]
     allowed = " ".join(f"'sha256-{_hash(text)}'" for text in scripts)
     policy = f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:"
-    title = escape(f"{found.summary['name']}: carbon of a fleet")
+    title = escape(name)
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f'<title>{title}</title><link rel="icon" href="{ICON}"><style>{_asset("style.css")}</style></head><body>',
-        *_body(found, specs),
+        *body,
         f'<script type="application/json" id="charts">{as_json(specs)}</script>',
         *(f'<script type="module">{text}</script>' for text in scripts),
         "</body></html>",
@@ -164,6 +169,11 @@ def _range(s: dict[str, Any]) -> str:
 def _chart(name: str, specs: dict[str, Any], caption: str) -> str:
     if name not in specs:
         return f"<p>{escape(caption)} Nothing to draw: no request was completed.</p>"
+    return figure_of(name, caption)
+
+
+def figure_of(name: str, caption: str) -> str:
+    """The place of a chart, with its caption."""
     text = escape(caption)
     label = escape(caption, quote=True)
     place = f'<div data-chart="{name}" role="img" aria-label="{label}"></div>'

@@ -34,6 +34,9 @@ class Alarm(Event):
         heappush(self._pending, (time_s, self._priority, next(self._ids), self))
 
 
+_STOP = object()
+
+
 class Clock(Environment):
     """A SimPy environment whose alarms ring at absolute times."""
 
@@ -47,12 +50,18 @@ class Clock(Environment):
         """SimPy's event numbers."""
         return self._eid
 
+    def stop(self) -> None:
+        """End `play` before its next event; safe to call from a signal handler."""
+        heappush(self.pending, (-1.0, 0, next(self.ids), _STOP))
+
     def play(self) -> None:
-        """Run until nothing is queued: SimPy's own loop, with a short way for alarms."""
+        """Run until nothing is queued or somebody stops it: SimPy's own loop, with a short way for alarms."""
         pending = self.pending
         while pending:
             time_s, _, _, alarm = entry = heappop(pending)
             if type(alarm) is not Alarm:
+                if alarm is _STOP:
+                    return
                 heappush(pending, entry)
                 self.step()
             elif alarm.due_s == time_s:

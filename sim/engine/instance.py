@@ -218,6 +218,11 @@ class Instance:
             self.counter = 0
             self.stalled.clear()
 
+    def abandon(self) -> None:
+        """The run ends here: charge what was booked so far to the sequences that are still in the batch."""
+        for index in list(self.running):
+            self._leave(index)
+
     # ---- decode ---------------------------------------------------------------------------------------------------
 
     def _start_decode(self) -> None:

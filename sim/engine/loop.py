@@ -12,6 +12,7 @@ from sim.engine.batching import POLICIES
 from sim.engine.charge import charge
 from sim.engine.clock import Alarm, Clock
 from sim.engine.instance import FOREVER, Instance
+from sim.engine.interrupt import Interrupt
 from sim.engine.ledger import Ledger
 from sim.engine.memory import Kv, PagedKv, WholeRequestKv
 from sim.engine.prefix import PrefixKv
@@ -29,11 +30,15 @@ _PROGRESS_EVERY = 20_000  # arrivals between two reports
 
 @dataclass(slots=True, eq=False)
 class Played:
-    """What the engine leaves: the request table, the instances with their ledgers, and the seconds the loop took."""
+    """What the engine leaves: the request table, the instances with their ledgers, and the seconds the loop took.
+
+    `stopped_s` is the run time at which somebody stopped it; None when it came to its end.
+    """
 
     requests: Requests
     instances: list[Instance]
     loop_s: float
+    stopped_s: float | None = None
 
 
 def play(
@@ -43,12 +48,14 @@ def play(
     *,
     leaping: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    interrupt: Interrupt | None = None,
 ) -> Played:
     """Replay a trace on the pools.
 
     Args:
         leaping: jump over decode steps with an unchanged batch; False visits every step (the oracle).
         progress: called with (arrivals so far, all arrivals) now and then.
+        interrupt: lets somebody end it early; what was booked until then is kept.
     """
     requests = Requests(trace)
     clock = Clock()
@@ -96,11 +103,17 @@ def play(
 
     arrivals = Alarm(clock, 0, arrive)
     arrivals.set(arrival_s[0])
+    if interrupt is not None:
+        interrupt.bind(clock)
     began = perf_counter()
     clock.play()
     loop_s = perf_counter() - began
+    stopped = interrupt is not None and interrupt.asked
+    if stopped:
+        for instance in instances:
+            instance.abandon()
     charge(requests, [instance.ledger for instance in instances])
-    return Played(requests, instances, loop_s)
+    return Played(requests, instances, loop_s, clock.now if stopped else None)
 
 
 def _instance(
