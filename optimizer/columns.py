@@ -43,6 +43,7 @@ class _Place:
     site: StudySite
     hours: list[float]
     note: str
+    signal: grid.Signal
 
 
 def build(study: Study, load: Load, seen: dict[Kind, float] | None = None) -> Market:
@@ -58,6 +59,7 @@ def build(study: Study, load: Load, seen: dict[Kind, float] | None = None) -> Ma
     """
     catalog.llm(study.demand.model)  # an unknown model is named before any missing profile
     places = [_place(study, site) for site in study.sites]
+    grid.check_alike({place.site.name: place.signal for place in places})
     slices, intensity = merged(load.slices, {place.site.name: place.hours for place in places})
     seconds = np.array([part.seconds for part in slices])
     sums = {name: float(seconds @ np.array(values)) for name, values in intensity.items()}  # (g/kWh) s
@@ -97,10 +99,11 @@ def merged(slices: list[Slice], hours: dict[str, list[float]]) -> tuple[list[Sli
 def _place(study: Study, site: StudySite) -> _Place:
     """Mean intensity of each hour of the day (UTC) over the year that begins at the study's start."""
     year = timedelta(days=365).total_seconds()
-    window = grid.load(site.grid, scope=site.scope).window(study.start.timestamp(), year, align=study.align)
+    signal = grid.load(site.grid, scope=site.scope, kind=site.kind)
+    window = signal.window(study.start.timestamp(), year, align=study.align)
     integral = np.array([window.integral(SECONDS_PER_HOUR * i) for i in range(365 * HOURS + 1)])
     hourly = np.roll((np.diff(integral) / SECONDS_PER_HOUR).reshape(365, HOURS).mean(axis=0), study.start.hour)
-    return _Place(site, [float(value) for value in hourly], window.note)
+    return _Place(site, [float(value) for value in hourly], window.note, signal)
 
 
 def _columns(

@@ -8,6 +8,7 @@ SECONDS_PER_YEAR = HOURS_PER_YEAR * SECONDS_PER_HOUR
 JOULES_PER_KWH = 3.6e6
 GRAMS_PER_KG = 1000.0
 GRAMS_PER_POUND = 453.59237
+G_PER_KWH_PER_LB_PER_MWH = GRAMS_PER_POUND / 1000.0  # a pound per MWh
 BYTES_PER_GB = 1e9
 
 
@@ -23,7 +24,7 @@ def operational_g(energy_j: float, intensity_g_per_kwh: float) -> float:
 
 def g_per_kwh_from_lb_per_mwh(value: float) -> float:
     """Pounds per MWh (WattTime) to g/kWh: 1000 lb/MWh is 453.59 g/kWh."""
-    return value * GRAMS_PER_POUND / 1000.0
+    return value * G_PER_KWH_PER_LB_PER_MWH
 
 
 def lifetime_rate_g_per_s(embodied_kg: float, lifetime_years: float) -> float:

@@ -77,8 +77,9 @@ def build(scenario: Scenario, start_epoch_s: float, duration_s: float) -> list[L
     """
     sites = {}
     for site in scenario.sites:
-        signal = grid.load(site.grid, scope=site.scope)
+        signal = grid.load(site.grid, scope=site.scope, kind=site.kind)
         sites[site.name] = LiveSite(site, signal, signal.window(start_epoch_s, duration_s, align=scenario.align))
+    grid.check_alike({name: site.signal for name, site in sites.items()})
     library = load_all([*scenario.profiles, shipped_folder()])
     pools: list[LivePool] = []
     first = 0

@@ -10,16 +10,16 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
-from profiles.grid.signal import MAX_G_PER_KWH, Kind, Scope, Signal, check_scope, utc
-from profiles.inputs import InputError, read_text
-from profiles.units import SECONDS_PER_HOUR
+from profiles.grid import json_series
+from profiles.grid.series import Origin, assemble, epoch_s, intensity, state_kind
+from profiles.grid.signal import Kind, Scope, Signal, check_scope, utc
+from profiles.inputs import InputError, read_json, read_text
+from profiles.units import G_PER_KWH_PER_LB_PER_MWH
 
 _UNIT = re.compile(r"(?<![a-z])g(co2)?(e|eq)?[ _]*(/|per)[ _]*kwh")
+_POUNDS = re.compile(r"(?<![a-z])lbs?[ _]*(co2)?(e|eq)?[ _]*(/|per)[ _]*mwh")
 _LIFECYCLE = re.compile(r"(?<![a-z])(lca|life[ _-]?cycle)(?![a-z])")
 _DIRECT = re.compile(r"(?<![a-z])direct(?![a-z])")
 _MARGINAL = re.compile(r"marginal|moer")
@@ -38,7 +38,8 @@ class Layout:
     scope: Scope
     source: str
     licence: str
-    kind: Kind = "average"
+    kind: Kind | None = "average"  # None: the file does not say
+    factor: float = 1.0  # from the file's unit to g/kWh
     zone: int | None = None
     estimated: int | None = None
     naive_is_utc: bool = True
@@ -58,12 +59,13 @@ class Format:
     recognise: Callable[[list[str], Scope], Layout | None]
 
 
-def read_series(path: str | Path, scope: Scope = "lifecycle") -> Signal:
-    """A carbon-intensity series from a CSV file (plain, gz or zst).
+def read_series(path: str | Path, scope: Scope = "lifecycle", kind: Kind | None = None) -> Signal:
+    """A carbon-intensity series from a CSV or JSON file (plain, gz or zst).
 
     Args:
         path: the file. scope: direct or lifecycle; it picks the column where a file has both, must agree
             with a header that states one, and stands (with a note) where the header states none.
+        kind: average or marginal, where the file does not say; where it does, they must agree.
 
     Raises:
         InputError: with file, line and column: an unknown header, a scope the file lacks, or a bad row: too
@@ -71,12 +73,19 @@ def read_series(path: str | Path, scope: Scope = "lifecycle") -> Signal:
             g/kWh. Missing hours are no error here: they become gaps, which only a use of them refuses.
     """
     check_scope(scope)
-    rows = _rows(path, read_text(path))
+    text = read_text(path)
+    if text.lstrip().startswith(("{", "[")):
+        return json_series.read(path, read_json(path), scope, kind)
+    rows = _rows(path, text)
     _, header = next(rows, (1, []))
     if not header:
         raise InputError("the file is empty", file=path)
     layout = _layout(path, header, scope)
-    table = _Table(path, header, layout)
+    try:
+        stated = state_kind(layout.kind, kind, "the series")
+    except InputError as error:
+        raise InputError(error.what, file=path, field=error.field, mend=error.mend) from None
+    table = _Table(path, header, layout, stated)
     for line, row in rows:
         table.add(line, row)
     return table.signal()
@@ -109,7 +118,8 @@ def _layout(path: str | Path, header: list[str], scope: Scope) -> Layout:
 class _Table:
     """Rows checked one by one, then made into a Signal."""
 
-    def __init__(self, path: str | Path, header: list[str], layout: Layout) -> None:
+    def __init__(self, path: str | Path, header: list[str], layout: Layout, kind: Kind) -> None:
+        self.kind = kind
         self.path, self.header, self.layout = path, [name.strip() for name in header], layout
         self.zone = ""
         self.lines: list[int] = []
@@ -122,7 +132,7 @@ class _Table:
         layout = self.layout
         if len(row) != len(self.header):
             raise InputError(f"{len(row)} columns where the header has {len(self.header)}", file=self.path, line=line)
-        time_s, value = _epoch_s(row[layout.time], layout.naive_is_utc), _intensity(row[layout.value])
+        time_s, value = _epoch_s(row[layout.time], layout.naive_is_utc), intensity(row[layout.value], layout.factor)
         if isinstance(time_s, str):
             raise self._refuse(line, layout.time, time_s)
         if isinstance(value, str):
@@ -149,65 +159,20 @@ class _Table:
 
     def signal(self) -> Signal:
         """The rows as a Signal; hours that are missing become NaN intervals."""
-        if len(self.times) < 2:
-            what = f"{len(self.times)} row(s) of figures, and an interval's length shows only from two"
-            raise InputError(what, file=self.path, mend="give a longer series or a number for a constant")
-        start, values, layout = np.array(self.times), np.array(self.values), self.layout
-        steps = np.diff(start)
-        lengths, counts = np.unique(steps, return_counts=True)
-        step = float(lengths[np.argmax(counts)])
-        odd = np.flatnonzero(steps % step)
-        if odd.size:
-            what = f"{steps[odd[0]]:g} s after the time before, where the series steps by {step:g} s"
-            raise self._refuse(self.lines[int(odd[0]) + 1], layout.time, what)
-        holes = np.flatnonzero(steps > step)
-        notes = layout.notes
-        if holes.size:
-            missing = float((steps[holes] - step).sum()) / SECONDS_PER_HOUR
-            first = utc(float(start[holes[0]]) + step)
-            notes = (*notes, f"{missing:g} h are missing in the series, the first at {first}")
-        name = Path(self.path).name
-        return Signal(
-            name=f"{self.zone} ({name})" if self.zone else name,
-            zone=self.zone,
-            kind=layout.kind,
-            scope=layout.scope,
-            source=f"{layout.source}, file {name}",
-            licence=layout.licence,
-            estimated_share=None if layout.estimated is None else self.estimated / start.size,
-            start_s=np.insert(start, holes + 1, start[holes] + step),
-            end_s=float(start[-1]) + step,
-            g_per_kwh=np.insert(values, holes + 1, np.nan),
-            notes=notes,
-        )
+        layout = self.layout
+        share = None if layout.estimated is None else self.estimated / max(1, len(self.times))
+        origin = Origin(layout.source, layout.licence, self.kind, layout.scope, self.zone, share, layout.notes)
+
+        def refuse(index: int, what: str) -> InputError:
+            return self._refuse(self.lines[index], layout.time, what)
+
+        return assemble(self.path, self.times, self.values, origin, refuse)
 
 
 def _epoch_s(text: str, naive_is_utc: bool) -> float | str:
     """UTC epoch seconds, or what is wrong with `text`. Months come first in a date with slashes (CarbonCast)."""
     american = _US_DATE.fullmatch(text.strip())
-    clean = "{2}-{0}-{1}{3}".format(*american.groups()) if american else text.strip()
-    try:
-        moment = datetime.fromisoformat(clean)
-    except ValueError:
-        return f"{text!r} is not a time such as 2023-01-01T00:00:00Z"
-    if moment.tzinfo is None:
-        if not naive_is_utc:
-            return f"{text!r} has no UTC offset and the header does not say UTC; end it in Z or name the column *_utc"
-        moment = moment.replace(tzinfo=UTC)
-    if not 1970 <= moment.year < 2200:
-        return f"{text!r} is not in the years 1970 to 2199"
-    return moment.timestamp()
-
-
-def _intensity(text: str) -> float | str:
-    """g/kWh, or what is wrong with `text`."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if "_" in text or not 0 <= value <= MAX_G_PER_KWH:
-        return f"{text!r} is not a carbon intensity from 0 to {MAX_G_PER_KWH:g} g/kWh"
-    return value
+    return epoch_s("{2}-{0}-{1}{3}".format(*american.groups()) if american else text, naive_is_utc)
 
 
 def _electricity_maps(header: list[str], scope: Scope) -> Layout | None:
@@ -246,7 +211,10 @@ def _carboncast(header: list[str], scope: Scope) -> Layout | None:
 
 def _two_columns(header: list[str], scope: Scope) -> Layout | None:
     """A time and one column whose header names the unit g/kWh, and best also the scope and `marginal`."""
-    if len(header) != 2 or not _TIME.search(header[0].replace("_", " ")) or not _UNIT.search(header[1]):
+    if len(header) != 2 or not _TIME.search(header[0].replace("_", " ")):
+        return None
+    pounds = bool(_POUNDS.search(header[1]))
+    if not pounds and not _UNIT.search(header[1]):
         return None
     name = header[1].replace("_", " ")
     stated: list[Scope] = []
@@ -266,6 +234,7 @@ def _two_columns(header: list[str], scope: Scope) -> Layout | None:
         source="two-column CSV",
         licence="as the giver of the file states",
         kind=kind,
+        factor=G_PER_KWH_PER_LB_PER_MWH if pounds else 1.0,
         naive_is_utc=bool(_UTC.search(header[0].replace("_", " "))),
         notes=() if stated else (f"the header names no scope: taken as {scope}",),
     )

@@ -146,7 +146,7 @@ class Signal:
             raise InputError(f"the series {self.name} has no value for {utc(max(hole, hour))}", mend=_RECUR)
 
 
-def constant(g_per_kwh: float, scope: Scope = "lifecycle", name: str = "") -> Signal:
+def constant(g_per_kwh: float, scope: Scope = "lifecycle", name: str = "", kind: Kind = "average") -> Signal:
     """One intensity for ever, as stated by the user.
 
     Raises:
@@ -157,7 +157,7 @@ def constant(g_per_kwh: float, scope: Scope = "lifecycle", name: str = "") -> Si
     return Signal(
         name=name or f"{g_per_kwh:g} g/kWh",
         zone="",
-        kind="average",
+        kind=kind,
         scope=scope,
         source="a constant given by the user",
         licence="none",
@@ -165,8 +165,28 @@ def constant(g_per_kwh: float, scope: Scope = "lifecycle", name: str = "") -> Si
         start_s=np.array([-math.inf]),
         end_s=math.inf,
         g_per_kwh=np.array([g_per_kwh]),
-        notes=(f"constant intensity, taken as average and {scope}",),
+        notes=(f"constant intensity, taken as {kind} and {scope}",),
     )
+
+
+def check_alike(signals: dict[str, Signal]) -> None:
+    """Average and marginal, or direct and lifecycle figures are never added up in one result.
+
+    Args:
+        signals: by the name of their site.
+
+    Raises:
+        InputError: two sites differ in kind or scope.
+    """
+    for what in ("kind", "scope"):
+        found = {getattr(signal, what): site for site, signal in signals.items()}
+        if len(found) > 1:
+            (one, at_one), (other, at_other) = list(found.items())[:2]
+            raise InputError(
+                f"the grid of {at_one} is {one}, that of {at_other} {other}: their grams cannot be added",
+                field=f"sites.{what}",
+                mend=f"give every site a series of one {what}",
+            )
 
 
 def check_scope(scope: str) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 
 from profiles.grid import recur
 from profiles.grid.readers import read_series
-from profiles.grid.signal import Scope, Signal, check_scope, constant
+from profiles.grid.series import state_kind
+from profiles.grid.signal import Kind, Scope, Signal, check_scope, constant
 from profiles.grid.window import FloatArray
 from profiles.inputs import InputError, near_miss
 
@@ -42,13 +43,13 @@ class Zone:
     licence: str
 
 
-def load(spec: str | Path | float, scope: Scope = "lifecycle") -> Signal:
+def load(spec: str | Path | float, scope: Scope = "lifecycle", kind: Kind | None = None) -> Signal:
     """The Signal a user means by `spec`.
 
     Args:
         spec: a zone id or alias in any letter case (it goes before a file of that name), a path to a
             file of carbon intensity, or a number of g/kWh ("262").
-        scope: direct or lifecycle.
+        scope: direct or lifecycle. kind: average or marginal, where a file or a number does not say.
 
     Raises:
         InputError: unknown name (the near miss is named), a zone not shipped in that scope, a bad file or number.
@@ -60,12 +61,13 @@ def load(spec: str | Path | float, scope: Scope = "lifecycle") -> Signal:
     except ValueError:
         pass
     else:
-        return constant(number, scope)
+        return constant(number, scope, kind=kind or "average")
     names = _names()
     if text.casefold() in names:
+        state_kind("average", kind, f"the shipped series of {text}")
         return _typical_year(names[text.casefold()], scope)
     if isinstance(spec, Path) or _is_path(text):
-        return read_series(spec if isinstance(spec, Path) else text, scope)
+        return read_series(spec if isinstance(spec, Path) else text, scope, kind)
     mend = near_miss(text, names) + " A path to a CSV file or a number of g/kWh will do as well"
     raise InputError(f"unknown grid zone {text!r}", field="zone", mend=mend)
 
