@@ -105,6 +105,8 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"not JSON ({error.msg})", file=path, line=error.lineno) from error
     except RecursionError as error:
         raise InputError("not JSON (nested too deeply)", file=path) from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise InputError("not JSON (a number is too long)", file=path) from error
 
 
 class _MarkedLoader(yaml.SafeLoader):

@@ -171,6 +171,8 @@ def _sites(run: Run) -> list[dict[str, Any]]:
                 "intensity": {
                     "kind": signal.kind,
                     "scope": signal.scope,
+                    "estimated_share": signal.estimated_share,
+                    "licence": signal.licence,
                     "mean_g_per_kwh": mean,
                     "series_mean_g_per_kwh": signal.mean(),
                     "note": window.note,

@@ -26,7 +26,7 @@ _MARGINAL = re.compile(r"marginal|moer")
 _TIME = re.compile(r"(?<![a-z])(date|time|datetime|timestamp|point_time)(?![a-z])")
 _UTC = re.compile(r"(?<![a-z])utc(?![a-z])")
 _US_DATE = re.compile(r"(\d\d)/(\d\d)/(\d{4})(.*)", re.ASCII)
-_FLAGS = {"true": True, "false": False}
+_FLAGS = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False, "": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class Layout:
     zone: int | None = None
     estimated: int | None = None
     naive_is_utc: bool = True
+    blank_is_gap: bool = False  # the service leaves the value out where it knows none
     notes: tuple[str, ...] = ()
 
 
@@ -92,11 +93,12 @@ def read_series(path: str | Path, scope: Scope = "lifecycle", kind: Kind | None 
 
 
 def _rows(path: str | Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of every row that is not blank."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    """Line number and fields of every row that is not blank; comma, semicolon or tab, as the header has it."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=max(",;\t", key=first.count))
     try:
         for row in reader:
-            if row:
+            if any(cell.strip() for cell in row):
                 yield reader.line_num, row
     except csv.Error as error:
         raise InputError(f"not CSV ({error})", file=path, line=reader.line_num) from error
@@ -126,6 +128,7 @@ class _Table:
         self.times: list[float] = []
         self.values: list[float] = []
         self.estimated = 0
+        self.repeated = 0
 
     def add(self, line: int, row: list[str]) -> None:
         """Check and keep one row."""
@@ -133,10 +136,15 @@ class _Table:
         if len(row) != len(self.header):
             raise InputError(f"{len(row)} columns where the header has {len(self.header)}", file=self.path, line=line)
         time_s, value = _epoch_s(row[layout.time], layout.naive_is_utc), intensity(row[layout.value], layout.factor)
+        if layout.blank_is_gap and not row[layout.value].strip():
+            value = float("nan")
         if isinstance(time_s, str):
             raise self._refuse(line, layout.time, time_s)
         if isinstance(value, str):
             raise self._refuse(line, layout.value, value)
+        if self.times and time_s == self.times[-1] and value == self.values[-1]:
+            self.repeated += 1
+            return
         if self.times and time_s <= self.times[-1]:
             what = "is there twice" if time_s == self.times[-1] else f"comes after {utc(self.times[-1])}"
             raise self._refuse(line, layout.time, f"{utc(time_s)} {what}; sort the rows by time, each time once")
@@ -161,7 +169,9 @@ class _Table:
         """The rows as a Signal; hours that are missing become NaN intervals."""
         layout = self.layout
         share = None if layout.estimated is None else self.estimated / max(1, len(self.times))
-        origin = Origin(layout.source, layout.licence, self.kind, layout.scope, self.zone, share, layout.notes)
+        again = (f"{self.repeated} rows are there twice with the same value and count once",) if self.repeated else ()
+        notes = (*layout.notes, *again)
+        origin = Origin(layout.source, layout.licence, self.kind, layout.scope, self.zone, share, notes)
 
         def refuse(index: int, what: str) -> InputError:
             return self._refuse(self.lines[index], layout.time, what)
@@ -177,7 +187,7 @@ def _epoch_s(text: str, naive_is_utc: bool) -> float | str:
 
 def _electricity_maps(header: list[str], scope: Scope) -> Layout | None:
     """Portal files: `(LCA)` until 2023, `(Life cycle)` since; letter case and the subscript differ by year."""
-    if "datetime (utc)" not in header or "zone id" not in header:
+    if "datetime (utc)" not in header or not any("carbon intensity" in name for name in header):
         return None
     wanted = _DIRECT if scope == "direct" else _LIFECYCLE
     columns = [i for i, name in enumerate(header) if "carbon intensity" in name and _UNIT.search(name)]
@@ -190,22 +200,44 @@ def _electricity_maps(header: list[str], scope: Scope) -> Layout | None:
         scope=scope,
         source="Electricity Maps CSV (flow-traced consumption, average)",
         licence="Electricity Maps terms (not verified): do not pass the series on",
-        zone=header.index("zone id"),
+        zone=header.index("zone id") if "zone id" in header else None,
         estimated=header.index("data estimated") if "data estimated" in header else None,
+        blank_is_gap=True,
     )
 
 
 def _carboncast(header: list[str], scope: Scope) -> Layout | None:
     """CarbonCast: row number, `UTC time`, `carbon_intensity` (g/kWh by its documentation), then MW by source."""
-    if header[1:3] != ["utc time", "carbon_intensity"]:
+    if "utc time" not in header or "carbon_intensity" not in header:
         return None
     return Layout(
-        time=1,
-        value=2,
+        time=header.index("utc time"),
+        value=header.index("carbon_intensity"),
         scope=scope,
         source="CarbonCast CSV (from generation by source, average)",
         licence="Apache-2.0",
         notes=(f"CarbonCast headers name no scope: taken as {scope}",),
+    )
+
+
+def _watttime(header: list[str], scope: Scope) -> Layout | None:
+    """WattTime: `point_time,value` (v3) or `timestamp,MOER` (v2); marginal, direct, lb/MWh by its documentation."""
+    pairs = (("point_time", "value"), ("point_time", "moer"), ("timestamp", "moer"))
+    found = next((pair for pair in pairs if set(pair) <= set(header)), None)
+    if found is None:
+        return None
+    if scope != "direct":
+        raise InputError("WattTime is direct, asked was lifecycle", mend="ask for scope direct")
+    return Layout(
+        time=header.index(found[0]),
+        value=header.index(found[1]),
+        scope="direct",
+        source="WattTime CSV (MOER, marginal, lb/MWh converted)",
+        licence="WattTime terms: proprietary, do not pass the series on",
+        kind="marginal",
+        factor=G_PER_KWH_PER_LB_PER_MWH,
+        zone=header.index("region") if "region" in header else None,
+        notes=("WattTime's CSV names no unit: taken as lb/MWh of its documentation",),
     )
 
 
@@ -243,5 +275,6 @@ def _two_columns(header: list[str], scope: Scope) -> Layout | None:
 FORMATS: tuple[Format, ...] = (
     Format("Electricity Maps", "Datetime (UTC),...,Carbon intensity gCO2eq/kWh (Life cycle),...", _electricity_maps),
     Format("CarbonCast", ",UTC time,carbon_intensity,...", _carboncast),
+    Format("WattTime", "point_time,value,...", _watttime),
     Format("two columns", "datetime_utc,carbon_intensity_lca_gco2eq_per_kwh", _two_columns),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -67,7 +67,8 @@ def load(spec: str | Path | float, scope: Scope = "lifecycle", kind: Kind | None
         state_kind("average", kind, f"the shipped series of {text}")
         return _typical_year(names[text.casefold()], scope)
     if isinstance(spec, Path) or _is_path(text):
-        return read_series(spec if isinstance(spec, Path) else text, scope, kind)
+        signal = read_series(spec if isinstance(spec, Path) else text, scope, kind)
+        return replace(signal, zone=names.get(signal.zone.casefold(), signal.zone))  # EIA's and WattTime's names too
     mend = near_miss(text, names) + " A path to a CSV file or a number of g/kWh will do as well"
     raise InputError(f"unknown grid zone {text!r}", field="zone", mend=mend)
 
