@@ -17,7 +17,23 @@ _PART = re.compile(r"(tp|dp)([1-9][0-9]*)$")
 # option -> where it goes: a key of the scenario, or of every site or pool
 _KEYS = {"ttft_slo": "slo.ttft_s", "tpot_slo": "slo.tpot_s", "lifetime_years": "accounting.lifetime_years"}
 _KEYS |= {"preset": "accounting.preset", "boundary": "accounting.boundary", "horizon": "horizon_s"}
-_KEYS |= {key: key for key in ("trace", "workload", "start", "align", "seed", "routing", "profiles")}
+_KEYS |= {
+    key: key
+    for key in (
+        "trace",
+        "workload",
+        "rate_scale",
+        "repeat",
+        "shape",
+        "allow_bad_rows",
+        "start",
+        "align",
+        "seed",
+        "routing",
+        "profiles",
+    )
+}
+_KEYS |= {"sort": "sort_trace"}
 _EACH = {"pue": "sites", "model": "pools", "batching": "pools"}
 _EACH |= {"max_num_seqs": "pools", "max_num_batched_tokens": "pools", "prefix_cache": "pools"}
 

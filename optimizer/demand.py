@@ -16,7 +16,7 @@ from optimizer.study import Demand, Study
 from profiles.inputs import InputError
 from profiles.units import SECONDS_PER_YEAR
 from sim.trace.generator import GeneratorSpec, Lengths, Quantiles, generate
-from sim.trace.model import Ints, Trace
+from sim.trace.model import Tokens, Trace
 from sim.trace.readers import read_trace
 from sim.trace.shape import HOURLY_FACTORS, buckets, window_requests
 
@@ -192,7 +192,7 @@ def _quantiles(demand: Demand, like: Trace | None) -> Lengths:
     """Prompt and output lengths as quantile tables, each on its own (their dependence is lost)."""
     trace = like if like is not None else sample(demand, 0)
 
-    def table(tokens: Ints) -> Quantiles:
+    def table(tokens: Tokens) -> Quantiles:
         points = np.quantile(tokens, _LEVELS, method="nearest").astype(int)
         return Quantiles(distribution="quantiles", levels=tuple(_LEVELS), tokens=tuple(points.tolist()))
 

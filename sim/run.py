@@ -22,6 +22,7 @@ from sim.engine.loop import Played, play
 from sim.fleet import LivePool
 from sim.scenario import Scenario, anchored
 from sim.trace import Trace, generate, read_trace
+from sim.trace.change import repeated, scaled, shaped
 from sim.trace.workload import with_workload
 
 
@@ -113,12 +114,19 @@ def load_trace(scenario: Scenario) -> Trace:
         trace = read_trace(scenario.trace, sort=scenario.sort_trace, allow_bad_rows=scenario.allow_bad_rows)
         if scenario.workload is not None:
             trace = with_workload(trace, scenario.workload)
+        trace = scaled(repeated(trace, scenario.repeat), scenario.rate_scale)
+        trace = shaped(trace, scenario.shape, _hour_of_week(scenario, trace))
     else:
         assert scenario.generator is not None
         trace = generate(scenario.generator, scenario.seed)
     if not trace.requests:
         raise InputError("the trace has no request", file=scenario.trace, mend="give a longer one or a higher rate")
     return trace
+
+
+def _hour_of_week(scenario: Scenario, trace: Trace) -> float:
+    """Hours from Monday 0 h UTC to the run's start."""
+    return (start_of(scenario, trace)[0] / SECONDS_PER_HOUR + 72.0) % 168.0  # 1970 began on a Thursday
 
 
 def start_of(scenario: Scenario, trace: Trace) -> tuple[float, str]:

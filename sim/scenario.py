@@ -124,6 +124,9 @@ class Scenario(Spec):
     slo: Slo = Slo()
     accounting: Accounting = Accounting()
     profiles: list[str] = []
+    rate_scale: Positive = 1.0  # the trace's requests so many times as fast
+    repeat: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    shape: Literal["flat", "diurnal", "weekly"] = "flat"  # laid over the trace's own rate
     sort_trace: bool = False
     allow_bad_rows: Annotated[int, Field(ge=0)] = 0
 
@@ -138,6 +141,8 @@ class Scenario(Spec):
             raise ValueError("give either a trace or a generator")
         if self.workload is not None and self.trace is None:
             raise ValueError("a workload belongs to a trace; give the trace too")
+        if self.trace is None and (self.rate_scale, self.repeat, self.shape) != (1.0, 1, "flat"):
+            raise ValueError("rate_scale, repeat and shape change a trace; a generator has keys of its own for that")
         for kind, names in (("site", [s.name for s in self.sites]), ("pool", [p.name for p in self.pools])):
             twice = {name for name in names if names.count(name) > 1}
             if twice:

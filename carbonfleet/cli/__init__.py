@@ -16,7 +16,19 @@ import click
 
 from carbonfleet import __version__
 
-COMMANDS = ("simulate", "optimize", "calibrate", "profiles", "grid", "embodied", "report", "compare", "verify", "demo")
+COMMANDS = (
+    "simulate",
+    "optimize",
+    "calibrate",
+    "trace",
+    "profiles",
+    "grid",
+    "embodied",
+    "report",
+    "compare",
+    "verify",
+    "demo",
+)
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
 

@@ -26,6 +26,13 @@ EPILOG = "Example: simulate --trace conv.csv --model llama-3.1-8b --pool h100-sx
 @click.option(
     "--workload", type=opt.FILE, metavar="FILE", help="Token ids of the trace's prompts (JSON lines), for prefix reuse."
 )
+@click.option("--sort", is_flag=True, default=None, help="Put the trace's rows into order of time.")
+@click.option("--allow-bad-rows", type=click.IntRange(min=0), metavar="N", help="Leave out up to N bad rows; counted.")
+@click.option("--rate-scale", type=opt.POSITIVE, metavar="X", help="Replay the trace X times as fast.")
+@click.option("--repeat", type=click.IntRange(min=1), metavar="N", help="Replay the trace N times in a row.")
+@click.option(
+    "--shape", type=click.Choice(["flat", "diurnal", "weekly"]), help="Lay the shape of a day or week over it."
+)
 @click.option("--model", metavar="NAME", help="The LLM every pool serves, like llama-3.1-8b.")
 @click.option(
     "--pool",

@@ -7,6 +7,7 @@ an unclosed quote swallows the rows after it. The price is small: a million rows
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from profiles.inputs import InputError, open_bytes
 from sim.trace.faults import MAX_TIME_S, MAX_TOKENS, BadRow, BadRows, quoted, time_fault, token_fault
 from sim.trace.formats import Format
-from sim.trace.model import Floats, Ints
+from sim.trace.model import Floats, Ints, Tokens
 
 _BLOCK_BYTES = 1 << 20
 _WHOLE = r"^(?:0|[1-9][0-9]{0,7})$"
@@ -29,16 +30,48 @@ _NEUTRAL = {"stamp": "1970-01-01 00:00:00", "s": "0", "tokens": "1"}  # stands i
 
 @dataclass(slots=True)
 class Rows:
-    """Good rows of a file: time in integer nanoseconds (stamps, ms) or float seconds, tokens, line numbers."""
+    """Good rows of a file: time in integer nanoseconds (stamps, ms) or float seconds, tokens as int32.
+
+    The line of a row is not kept: it follows from the lines that were left out (`line_of`).
+    """
 
     time: Ints | Floats
-    prompt: Ints
-    output: Ints
-    line: Ints
+    prompt: Tokens
+    output: Tokens
     _: KW_ONLY
+    first_line: int = 2
     zoned: bool | None = None  # whether stamps carry a UTC offset; None without stamps
+    failed: int = 0  # rows of calls that failed, left out
     hash_ids: Ints | None = None
     hash_offsets: Ints | None = None
+
+    def line_of(self, row: int, left_out: Sequence[int]) -> int:
+        """The line of a row in file order, given the lines that became no row."""
+        line = self.first_line + row
+        for gone in sorted(set(left_out)):
+            if gone > line:
+                break
+            line += 1
+        return line
+
+
+class Store:
+    """Columns that grow block by block: 16 bytes a request, and never a copy of all of them."""
+
+    def __init__(self, whole_time: bool) -> None:
+        self.time = array("q" if whole_time else "d")
+        self.prompt, self.output = array("i"), array("i")
+
+    def extend(self, time: Any, prompt: Any, output: Any) -> None:
+        """Append one block."""
+        self.time.frombytes(time.tobytes())
+        self.prompt.frombytes(prompt.astype(np.int32).tobytes())
+        self.output.frombytes(output.astype(np.int32).tobytes())
+
+    def columns(self) -> tuple[Any, Any, Any]:
+        """The columns, sharing memory with the store, which must not grow any more."""
+        time = np.frombuffer(self.time, np.int64 if self.time.typecode == "q" else np.float64)
+        return time, np.frombuffer(self.prompt, np.int32), np.frombuffer(self.output, np.int32)
 
 
 def read_rows(path: str | Path, header: Sequence[str], fmt: Format, bad: BadRows) -> Rows:
@@ -50,22 +83,22 @@ def read_rows(path: str | Path, header: Sequence[str], fmt: Format, bad: BadRows
     import pyarrow as pa
 
     parser = _Parser(fmt, bad)
-    parts: list[Rows] = []
+    store = Store(fmt.clock == "stamp")
+    last_good = 0
     invalid: list[int] = []  # lines with another number of columns
     first_line = 2
     try:
         with open_bytes(path) as stream, _batches(stream, header, fmt, bad, invalid) as batches:
             for batch in batches:
                 lines, first_line = _line_numbers(first_line, batch.num_rows, invalid)
-                parts.append(parser.block(batch, lines))
-                bad.settle(next((int(part.line[-1]) for part in reversed(parts) if len(part.line)), 0))
+                keep = parser.block(batch, lines, store)
+                last_good = int(lines[keep][-1]) if keep.any() else last_good
+                bad.settle(last_good)
     except (pa.ArrowInvalid, OSError, EOFError) as error:
         bad.settle(0)
         raise InputError(f"cannot be read ({_one_line(error)})", file=path, mend="is the file whole?") from error
-    if not parts:
-        parts = [Rows(*(np.zeros(0, np.int64) for _ in range(4)))]
-    joined = [np.concatenate([getattr(part, name) for part in parts]) for name in ("time", "prompt", "output", "line")]
-    return Rows(*joined, zoned=parser.zoned)
+    bad.settle(last_good, at_end=True)
+    return Rows(*store.columns(), zoned=parser.zoned, failed=len(parser.failed))
 
 
 def _batches(stream: IO[bytes], header: Sequence[str], fmt: Format, bad: BadRows, invalid: list[int]) -> Any:
@@ -112,9 +145,10 @@ class _Parser:
     def __init__(self, fmt: Format, bad: BadRows) -> None:
         self.fmt, self.bad = fmt, bad
         self.zoned: bool | None = None
+        self.failed = bad.failed
 
-    def block(self, batch: Any, lines: Ints) -> Rows:
-        """The good rows of one record batch."""
+    def block(self, batch: Any, lines: Ints, store: Store) -> Any:
+        """Store the good rows of one record batch; which they were."""
         fmt, column = self.fmt, {name: batch.column(name) for name in self.fmt.needed}
         time, good = self._time(column[fmt.time])
         prompt, prompt_ok = _tokens(column[fmt.prompt])
@@ -122,10 +156,17 @@ class _Parser:
         checks = {fmt.time: good, fmt.prompt: prompt_ok, fmt.output: output_ok}
         for name in fmt.ones:
             checks[name] = _equal(column[name], "1")
+        if fmt.fails:
+            failed = _equal(column[fmt.output], "0")
+            self.failed.extend(lines[failed].tolist())
+            output_ok |= failed
         keep = np.logical_and.reduce(list(checks.values()))
         for row in np.flatnonzero(~keep).tolist():
             self._refuse(row, int(lines[row]), column, checks)
-        return Rows(time[keep], prompt[keep], output[keep], lines[keep])
+        if fmt.fails:
+            keep = keep & ~failed
+        store.extend(time[keep], prompt[keep], output[keep])
+        return keep
 
     def _refuse(self, row: int, line: int, column: dict[str, Any], checks: dict[str, Any]) -> None:
         texts = {name: _text(values, row) for name, values in column.items()}

@@ -30,6 +30,12 @@ class BadRows:
     path: str | Path
     allowed: int
     rows: list[BadRow] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)  # lines of calls that failed: no request, no mistake
+
+    @property
+    def left_out(self) -> list[int]:
+        """Lines that became no request."""
+        return [*(row.line for row in self.rows), *self.failed]
 
     def add(self, row: BadRow) -> None:
         """Remember a bad row."""

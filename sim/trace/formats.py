@@ -28,6 +28,7 @@ class Format:
     prompt: str
     output: str
     ones: tuple[str, ...] = ()
+    fails: bool = False  # no output means a call that failed: left out and counted, no mistake
     blocks: str | None = None
     silent: tuple[str, ...] = ()  # columns that bear on nothing here and need no note
 
@@ -49,6 +50,18 @@ FORMATS: tuple[Format, ...] = (
         "output_toks",
         silent=("request_id", "queued_ts", "scheduled_ts", "first_token_ts", "last_token_ts"),
     ),
+    Format(
+        "BurstGPT",
+        "csv",
+        "Timestamp",
+        "s",
+        "Request tokens",
+        "Response tokens",
+        fails=True,
+        silent=("Model", "Total tokens", "Log Type", "Session ID", "Elapsed time"),
+    ),
+    Format("LiteLLM spend log", "csv", "startTime", "stamp", "prompt_tokens", "completion_tokens", fails=True),
+    Format("LiteLLM spend log", "jsonl", "startTime", "stamp", "prompt_tokens", "completion_tokens", fails=True),
     Format("Vidur", "csv", "arrived_at", "s", "num_prefill_tokens", "num_decode_tokens"),
     Format(
         "splitwise-sim",

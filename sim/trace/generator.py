@@ -17,7 +17,8 @@ from profiles.inputs import InputError, near_miss
 from profiles.units import SECONDS_PER_HOUR
 from sim.trace.faults import MAX_TOKENS
 from sim.trace.joint import PRESETS, preset
-from sim.trace.model import Floats, Ints, Trace
+from sim.trace.model import Floats, Trace
+from sim.trace.model import Tokens as TokenColumn
 from sim.trace.shape import DAY_FACTORS, HOURLY_FACTORS, SHAPE_NOTE, week_factors
 
 MAX_REQUESTS = 50_000_000
@@ -216,7 +217,9 @@ def _unit_points(spec: GeneratorSpec, end: float, rng: np.random.Generator) -> F
     return points[points < end]
 
 
-def _lengths(spec: GeneratorSpec, count: int, rng: np.random.Generator, like: Trace | None) -> tuple[Ints, Ints]:
+def _lengths(
+    spec: GeneratorSpec, count: int, rng: np.random.Generator, like: Trace | None
+) -> tuple[TokenColumn, TokenColumn]:
     prompt: Any
     output: Any
     if like is not None:
@@ -238,7 +241,7 @@ def _draw(length: Fixed | Lognormal | Quantiles, count: int, rng: np.random.Gene
     return np.interp(rng.random(count), length.levels, length.tokens)
 
 
-def _whole(tokens: Any, cap: int) -> Ints:
+def _whole(tokens: Any, cap: int) -> TokenColumn:
     """Whole token counts of at least one and at most `cap`."""
-    whole: Ints = np.clip(np.rint(tokens), 1, cap).astype(np.int64)
+    whole: TokenColumn = np.clip(np.rint(tokens), 1, cap).astype(np.int32)
     return whole

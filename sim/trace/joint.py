@@ -15,7 +15,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from sim.trace.model import Floats, Ints, Trace
+from sim.trace.model import Floats, Ints, Tokens, Trace
 
 PRESETS = ("azure-code", "azure-conv")
 PROMPT_LEVELS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.88, 0.9, 0.91, 0.92, 0.95, 0.99, 1.0)
@@ -68,7 +68,7 @@ def fit(trace: Trace) -> JointLengths:
     return JointLengths(_cells([trace.prompt_tokens], PROMPT_LEVELS), _cells(groups, OUTPUT_LEVELS))
 
 
-def _cells(groups: list[Ints], levels: tuple[float, ...]) -> Cells:
+def _cells(groups: list[Tokens], levels: tuple[float, ...]) -> Cells:
     cut = np.array(levels)
     low, high, mean = (np.empty((len(groups), len(cut) - 1)) for _ in range(3))
     for row, values in enumerate(groups):

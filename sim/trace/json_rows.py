@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ def read_rows(path: str | Path, fmt: Format, bad: BadRows) -> Rows:
     Raises:
         InputError: not readable, or more bad rows than allowed.
     """
-    time, prompt, output, lines = array("q"), array("q"), array("q"), array("q")
+    time, prompt, output = array("q"), array("i"), array("i")
+    first, last = 0, 0
     ids, offsets = array("q"), array("q", [0])
     blocks: bool | None = None
     for number, raw in _lines(path):
@@ -38,21 +40,26 @@ def read_rows(path: str | Path, fmt: Format, bad: BadRows) -> Rows:
             continue
         try:
             row = parse(raw)
+            if fmt.fails and row.get(fmt.output) == 0:
+                bad.failed.append(number)
+                continue
             blocks = fmt.blocks in row if blocks is None else blocks
             values = _time(row, fmt), _tokens(row, fmt.prompt), _tokens(row, fmt.output, output=True)
             if blocks:
                 ids.extend(_blocks(row, str(fmt.blocks)))
         except _FaultError as fault:
             bad.add(BadRow(number, *fault.args))
-            bad.settle(lines[-1] if lines else 0)
+            bad.settle(last)
             continue
-        for store, value in zip((time, prompt, output, lines, offsets), (*values, number, len(ids)), strict=True):
+        for store, value in zip((time, prompt, output, offsets), (*values, len(ids)), strict=True):
             store.append(value)
-    bad.settle(lines[-1] if lines else 0, at_end=True)
-    arrays = [np.array(store, dtype=np.int64) for store in (time, prompt, output, lines)]
-    if not blocks:
-        return Rows(*arrays)
-    return Rows(*arrays, hash_ids=np.array(ids, dtype=np.int64), hash_offsets=np.array(offsets, dtype=np.int64))
+        first, last = first or number, number
+    bad.settle(last, at_end=True)
+    rows = Rows(np.frombuffer(time, np.int64), np.frombuffer(prompt, np.int32), np.frombuffer(output, np.int32))
+    rows.first_line, rows.failed = 1, len(bad.failed)
+    if blocks:
+        rows.hash_ids, rows.hash_offsets = np.array(ids, dtype=np.int64), np.array(offsets, dtype=np.int64)
+    return rows
 
 
 def _lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
@@ -109,10 +116,25 @@ def _get(row: dict[str, Any], key: str) -> Any:
 
 
 def _time(row: dict[str, Any], fmt: Format) -> int:
+    if fmt.clock == "stamp":
+        return _stamp(_get(row, fmt.time), fmt)
     value, factor = _get(row, fmt.time), _NS_PER[fmt.clock]
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_TIME_S * 1e9 / factor:
         raise _FaultError(fmt.time, *time_fault(_shown(value), fmt.clock))
     return value * factor if isinstance(value, int) else round(value * factor)
+
+
+def _stamp(value: Any, fmt: Format) -> int:
+    """Nanoseconds since 1970 of a calendar stamp; one without an offset is UTC."""
+    try:
+        moment = datetime.fromisoformat(value.strip()) if isinstance(value, str) else None
+    except ValueError:
+        moment = None
+    if moment is None or moment.year < 1970:
+        raise _FaultError(fmt.time, *time_fault(_shown(value), "stamp"))
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    whole = moment.replace(microsecond=0)
+    return int(whole.timestamp()) * 1_000_000_000 + moment.microsecond * 1000
 
 
 def _tokens(row: dict[str, Any], key: str, *, output: bool = False) -> int:

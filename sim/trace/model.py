@@ -12,6 +12,7 @@ from profiles.inputs import InputError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Tokens = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,8 +34,8 @@ class Trace:
 
     name: str
     arrival_s: Floats
-    prompt_tokens: Ints
-    output_tokens: Ints
+    prompt_tokens: Tokens
+    output_tokens: Tokens
     start_utc_s: float | None = None
     source: str = ""
     skipped_rows: int = 0
@@ -45,7 +46,7 @@ class Trace:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, kind in (("arrival_s", np.float64), ("prompt_tokens", np.int64), ("output_tokens", np.int64)):
+        for name, kind in (("arrival_s", np.float64), ("prompt_tokens", np.int32), ("output_tokens", np.int32)):
             self._freeze(name, kind)
         if self.hash_ids is not None:
             self._freeze("hash_ids", np.int64)
@@ -53,7 +54,7 @@ class Trace:
         self._check()
 
     def _freeze(self, name: str, kind: type[np.generic]) -> None:
-        array = np.array(getattr(self, name), dtype=kind)
+        array = np.asarray(getattr(self, name), dtype=kind).view()  # a view: what was given stays as it is
         array.flags.writeable = False
         object.__setattr__(self, name, array)
 
@@ -63,12 +64,16 @@ class Trace:
             raise InputError("no requests", file=self.name, mend="a trace needs at least one")
         if len(self.prompt_tokens) != n or len(self.output_tokens) != n:
             raise InputError("arrays of different length", file=self.name)
-        if self.arrival_s[0] != 0 or not np.isfinite(self.arrival_s).all() or (np.diff(self.arrival_s) < 0).any():
+        if self.arrival_s[0] != 0 or not self._ascends():
             raise InputError("times must ascend from 0.0", file=self.name, field="arrival_s")
         if min(self.prompt_tokens.min(), self.output_tokens.min()) < 1:
             raise InputError("every request needs at least one prompt and one output token", file=self.name)
         if self.hash_ids is not None and (self.hash_offsets is None or len(self.hash_offsets) != n + 1):
             raise InputError("hash_offsets must have one entry more than there are requests", file=self.name)
+
+    def _ascends(self) -> bool:
+        """Whether times never fall and are finite; NaN is neither above nor below anything."""
+        return bool((self.arrival_s[1:] >= self.arrival_s[:-1]).all() and np.isfinite(self.arrival_s[-1]))
 
     @property
     def requests(self) -> int:
