@@ -5,10 +5,12 @@ A refusal says what is wrong, where (file, line, field) and how to mend it.
 
 from __future__ import annotations
 
+import csv
 import difflib
 import hashlib
+import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -107,6 +109,26 @@ def read_json(path: str | Path) -> Any:
         raise InputError("not JSON (nested too deeply)", file=path) from error
     except ValueError as error:  # an integer of thousands of digits
         raise InputError("not JSON (a number is too long)", file=path) from error
+
+
+def csv_records(path: str | Path, needed: Sequence[str], what: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line and fields by name of every row of a CSV with a header.
+
+    Raises:
+        InputError: not `what` (a needed column is missing), no CSV, or a row that is cut short.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    try:
+        missing = [name for name in needed if name not in (reader.fieldnames or ())]
+        if missing:
+            names = ", ".join(missing)
+            raise InputError(f"not {what}: no column {names}", file=path, line=1, mend="is it the right file?")
+        for record in reader:
+            if any(record[name] is None for name in needed):
+                raise InputError("the row is cut short", file=path, line=reader.line_num)
+            yield reader.line_num, record
+    except csv.Error as error:
+        raise InputError(f"not CSV ({error})", file=path, line=reader.line_num) from error
 
 
 class _MarkedLoader(yaml.SafeLoader):

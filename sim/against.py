@@ -63,7 +63,7 @@ def _row(text: str, path: str | Path, line: int) -> dict[str, Any]:
         row = json.loads(text)
         found: dict[str, Any] = {name: int(row[name]) for name in _COUNTS}
         found |= {name: float(row[name]) for name in _TIMES}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         needs = ", ".join((*_COUNTS, *_TIMES))
         raise InputError("not a request of a vLLM log", file=path, line=line, mend=f"needs {needs}") from error
     times = [found[name] for name in _TIMES]

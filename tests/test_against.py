@@ -46,6 +46,7 @@ def test_errors_of_a_made_up_log(tmp_path, paper):
         (line(0, 0.2, 0.1), "log.jsonl:1: a request that cannot be"),
         (line(0, float("nan"), 1.0), "cannot be"),
         (line(0, 0.1, 0.2, output=0), "cannot be"),
+        (line(0, 0.1, 0.2).replace('"output_toks": 5', '"output_toks": 5e400'), "log.jsonl:1: not a request"),
     ],
 )
 def test_a_wrong_log_is_refused(tmp_path, text, message):

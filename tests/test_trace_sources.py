@@ -94,6 +94,12 @@ def test_litellm_in_three_forms(file, form):
     assert any("1 calls that failed" in note for note in trace.notes)
 
 
+def test_a_year_beyond_the_clock_is_refused(file):
+    for text in (json.dumps(LITELLM), "\n".join(map(json.dumps, LITELLM))):
+        with pytest.raises(InputError, match="8024"):
+            read_trace(file(text.replace("2024-05-01T14", "8024-05-01T14")))
+
+
 def test_opentelemetry_spans_are_sorted_and_others_passed_over(file):
     for text in (OTLP, json.dumps(OTLP) + "\n" + json.dumps(OTLP).replace("17000000", "17000001")):
         trace = read_trace(file(text))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ def is_forecast(path: str | Path) -> bool:
         document = read_json(path)
         data = document.get("data") if isinstance(document, dict) else None
         return isinstance(data, list) and bool(data) and isinstance(data[0], dict) and "forecast" in data[0]
-    header = next(csv.reader(io.StringIO(text)), [])
+    header = text.splitlines()[0].split(",") if text.strip() else []
     return _is_carboncast(header)
 
 
@@ -120,13 +121,13 @@ def _is_carboncast(header: list[str]) -> bool:
 def _carboncast(path: str | Path, text: str) -> Forecast:
     """Windows of 96 hours one after the other; a time that goes back begins the next window."""
     reader = csv.reader(io.StringIO(text, newline=""))
-    header = next(reader, [])
+    header = next(_checked(path, reader), [])
     if not _is_carboncast(header):
         known = "CarbonCast 96-hour forecasts, WattTime historical forecasts"
         raise InputError("no known forecast format", file=path, line=1, mend=f"known: {known}")
     scope: Scope = "direct" if header[3].casefold().endswith("direct") else "lifecycle"
     windows: list[list[tuple[float, float, float]]] = []
-    for row in reader:
+    for row in _checked(path, reader):
         if not row:
             continue
         found = [epoch_s(row[1], True), *(intensity(x) for x in row[2:4])] if len(row) == 4 else ["not 4 columns"]
@@ -145,6 +146,13 @@ def _carboncast(path: str | Path, text: str) -> Forecast:
         issues.append(Issue(window[0][0], columns[0], columns[2], columns[1]))
     issues.sort(key=lambda issue: issue.issued_s)
     return Forecast(Path(path).name, "CarbonCast 96-hour forecasts (Apache-2.0)", scope, tuple(issues))
+
+
+def _checked(path: str | Path, reader: Any) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise InputError(f"not CSV ({error})", file=path, line=reader.line_num) from error
 
 
 def _from_json(path: str | Path, document: Any) -> Forecast:

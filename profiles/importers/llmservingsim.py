@@ -8,8 +8,6 @@ stated link, host work is a term to be fitted on a log (docs/fidelity.md).
 
 from __future__ import annotations
 
-import csv
-import io
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from profiles import catalog
-from profiles.inputs import InputError, read_text, read_yaml
+from profiles.inputs import InputError, csv_records, read_yaml
 from profiles.profile import (
     POWER_UNKNOWN,
     Band,
@@ -211,14 +209,12 @@ def _read(folder: Path, layers: int) -> _Layers:
 
 def _rows(path: Path, texts: tuple[str, ...], counts: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
     """The named columns of a table, then the seconds of one call."""
-    reader = csv.DictReader(io.StringIO(read_text(path)))
-    for record in reader:
+    for line, record in csv_records(path, (*texts, *counts, "time_us"), "a per-layer table"):
         try:
             time_s = float(record["time_us"]) * 1e-6
             row = (*(record[name] for name in texts), *(int(record[name]) for name in counts), time_s)
-        except (KeyError, TypeError, ValueError) as error:
-            what = f"needs the columns {', '.join((*texts, *counts, 'time_us'))} with numbers"
-            raise InputError(what, file=path, line=reader.line_num) from error
+        except ValueError as error:
+            raise InputError(f"{', '.join(counts)} and time_us must be numbers", file=path, line=line) from error
         if not 0 < time_s < 1e3 or any(int(record[name]) < 0 for name in counts):
-            raise InputError(f"{record} is not a measurement", file=path, line=reader.line_num)
+            raise InputError(f"{record} is not a measurement", file=path, line=line)
         yield row

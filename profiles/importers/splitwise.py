@@ -8,15 +8,13 @@ prefill. The figures are of a 2023 engine, two to three times slower than later 
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from profiles.inputs import InputError, near_miss, read_text
+from profiles.inputs import InputError, csv_records, near_miss
 from profiles.profile import (
     POWER_UNKNOWN,
     Band,
@@ -115,7 +113,7 @@ def _select(path: str | Path, model: str, hardware: str, tp: int) -> list[_Row]:
     if hardware not in _GPUS:
         raise InputError(f"unknown hardware {hardware}", file=path, field="hardware", mend=near_miss(hardware, _GPUS))
     found, seen = [], set()
-    for line, record in _records(path):
+    for line, record in csv_records(path, COLUMNS, "a splitwise-sim perf_model"):
         key = (record["model"], record["hardware"], record["tensor_parallel"])
         seen.add(" ".join(key))
         if key == (model, hardware, str(tp)):
@@ -126,22 +124,6 @@ def _select(path: str | Path, model: str, hardware: str, tp: int) -> list[_Row]:
     if len({row.size for row in found}) < 2:
         raise InputError("one prompt_size * batch_size only: nothing to interpolate", file=path, line=found[0].line)
     return found
-
-
-def _records(path: str | Path) -> Iterator[tuple[int, dict[str, str]]]:
-    reader = csv.DictReader(io.StringIO(read_text(path)))
-    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(
-            f"not a splitwise-sim perf_model: no column {', '.join(missing)}",
-            file=path,
-            line=1,
-            mend="give perf_model.csv",
-        )
-    for record in reader:
-        if any(record[name] is None for name in COLUMNS):
-            raise InputError("the row is cut short", file=path, line=reader.line_num)
-        yield reader.line_num, record
 
 
 def _row(path: str | Path, line: int, record: dict[str, str]) -> _Row:

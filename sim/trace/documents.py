@@ -170,6 +170,8 @@ def _nanos(value: Any) -> int | None:
             moment = datetime.fromisoformat(value)
         except ValueError:
             return None
+        if not 1970 <= moment.year < 2200:
+            return None
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return int(moment.replace(microsecond=0).timestamp()) * 1_000_000_000 + moment.microsecond * 1000
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_TIME_S:

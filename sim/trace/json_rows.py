@@ -130,7 +130,7 @@ def _stamp(value: Any, fmt: Format) -> int:
         moment = datetime.fromisoformat(value.strip()) if isinstance(value, str) else None
     except ValueError:
         moment = None
-    if moment is None or moment.year < 1970:
+    if moment is None or not 1970 <= moment.year < 2200:
         raise _FaultError(fmt.time, *time_fault(_shown(value), "stamp"))
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     whole = moment.replace(microsecond=0)
