@@ -24,8 +24,8 @@ from calibrate.runners.fake import FakeGpu, FakeRunner, Sensor
 from calibrate.schedule import Progress, run
 from calibrate.summary import columns
 from profiles import catalog
-from profiles.catalog import Llm
 from profiles.inputs import InputError, near_miss
+from profiles.llm import Llm
 from profiles.profile import Band, Idle, Memory, Profile, Provenance, Systematic
 
 MEMORY_SHARE = 0.9  # of the device's memory, the share serving engines take by default

@@ -246,8 +246,11 @@ def _without_host(run: Loaded, pool: dict[str, Any]) -> dict[str, float]:
 
 def _rates(run: Loaded, pool: dict[str, Any], preset: str) -> tuple[float, float]:
     """Grams per second of one unit's GPUs and of its host under a preset, by the run's own boundary and lives."""
-    rules, host = run.config["accounting"], catalog.host(pool["host"])
-    chip = embodied.gpu_embodied(catalog.gpu(pool["gpu"]), preset)
+    rules = run.config["accounting"]
+    given_kg = rules.get("embodied_kg") if preset == rules["preset"] else None
+    with catalog.using(run.config.get("own_catalog")):
+        host = catalog.host(pool["host"])
+        chip = embodied.gpu_embodied(catalog.gpu(pool["gpu"]), preset, given_kg)
     body_kg = embodied.host_embodied(host).mid_kg if rules["boundary"] == "server" else 0.0
     gpus = lifetime_rate_g_per_s(chip.mid_kg * host.gpus, rules["lifetime_years"])
     return gpus, lifetime_rate_g_per_s(body_kg, rules["host_lifetime_years"])

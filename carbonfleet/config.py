@@ -31,6 +31,7 @@ _KEYS |= {
         "seed",
         "routing",
         "profiles",
+        "own_catalog",
     )
 }
 _KEYS |= {"sort": "sort_trace"}
@@ -171,7 +172,7 @@ def _apply(data: dict[str, Any], options: Mapping[str, Any], anchor: bool) -> di
         flag = f"--{option.replace('_', '-')}"
         if option == "start":
             value = parse_start(value)
-        elif option in ("trace", "profiles") and anchor:  # typed paths are the shell's, not the file's
+        elif option in ("trace", "profiles", "own_catalog") and anchor:  # typed paths are the shell's, not the file's
             value = _here(value) if isinstance(value, str) else [_here(item) for item in value]
         elif option == "profiles":
             value = list(value)

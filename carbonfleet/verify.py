@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from profiles.catalog import KINDS
 from profiles.inputs import InputError, read_json, sha256
 from profiles.outputs import located
 from sim import scenario
@@ -16,6 +17,7 @@ from sim.run import Run, run
 CLOCK = ("wall_s", "loop_s", "requests_per_wall_s")
 APART = (*CLOCK, "against", "schema_version", "balance")  # another clock, another command, rounding noise
 CLOSE = 1e-9
+_TABLES = {f"{kind}.csv" for kind in KINDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,14 @@ def _moved(asked: scenario.Scenario, moved: dict[str, str]) -> scenario.Scenario
     """The scenario with inputs that were found beside the run."""
     sites = [site.model_copy(update={"grid": moved.get(site.grid, site.grid)}) for site in asked.sites]
     paths = {name: moved.get(getattr(asked, name) or "", getattr(asked, name)) for name in ("trace", "workload")}
+    own = asked.own_catalog
+    beside = [Path(place).parent for name, place in moved.items() if Path(name).name in _TABLES]
+    if beside and not (own and Path(own).exists()):
+        own = str(beside[0])
     elsewhere = {*paths.values(), *(site.grid for site in sites)}
     profiles = [name for name in asked.profiles if Path(name).exists()]
-    profiles += [place for place in moved.values() if place not in elsewhere]
-    return asked.model_copy(update={**paths, "sites": sites, "profiles": profiles})
+    profiles += [place for place in moved.values() if place not in elsewhere and Path(place).name not in _TABLES]
+    return asked.model_copy(update={**paths, "sites": sites, "profiles": profiles, "own_catalog": own})
 
 
 def _versions(manifest: dict[str, Any]) -> list[str]:

@@ -170,7 +170,7 @@ def _bought(study: Study, offer: Offer | Owned, host: catalog.Host) -> tuple[flo
     if isinstance(offer, Owned):
         return 0.0, 0.0
     rules = study.accounting
-    chips = embodied.gpu_embodied(catalog.gpu(host.gpu), rules.preset).mid_kg * host.gpus
+    chips = embodied.gpu_embodied(catalog.gpu(host.gpu), rules.preset, rules.embodied_kg).mid_kg * host.gpus
     body = embodied.host_embodied(host).mid_kg if rules.boundary == "server" else 0.0
     used_kg = chips * min(1.0, study.horizon_years / rules.lifetime_years)
     used_kg += body * min(1.0, study.horizon_years / rules.host_lifetime_years)

@@ -16,6 +16,7 @@ from optimizer.columns import Market
 from optimizer.demand import Load
 from optimizer.program import Solution, restricted, shortfall, solve_program
 from optimizer.study import Infeasible, Study
+from profiles import catalog
 from profiles.inputs import CarbonfleetError
 from profiles.units import SECONDS_PER_YEAR
 from sim.scenario import Accounting
@@ -122,6 +123,11 @@ def solve(study: Study) -> Plan:
         Infeasible: no fleet within the limits keeps the promises (exit code 3).
         NoPlan: none found within the time limit.
     """
+    with catalog.using(study.own_catalog):
+        return _solve(study)
+
+
+def _solve(study: Study) -> Plan:
     load = demand.build(study)
     began, rounds, settled = perf_counter(), 1, False
     market, solution = _solved(study, load, {}, study.time_limit_s)

@@ -118,6 +118,7 @@ class Study(Spec):
     precision: str = "bf16"
     engine: str | None = None
     profiles: list[str] = Field(default=[])
+    own_catalog: str | None = None
     time_limit_s: Annotated[float, Field(gt=0, le=86400)] = 60.0
     gap: Annotated[float, Field(ge=0, lt=1)] = 1e-3
     seed: Annotated[int, Field(ge=0)] = 0
@@ -162,7 +163,12 @@ def read(path: str | Path) -> Study:
         demand = demand.model_copy(update={"trace": place(demand.trace)})
     sites = [site.model_copy(update={"grid": place(site.grid)}) for site in study.sites]
     return study.model_copy(
-        update={"demand": demand, "sites": sites, "profiles": [place(folder_) for folder_ in study.profiles]}
+        update={
+            "demand": demand,
+            "sites": sites,
+            "profiles": [place(folder_) for folder_ in study.profiles],
+            "own_catalog": place(study.own_catalog) if study.own_catalog else None,
+        }
     )
 
 

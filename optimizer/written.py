@@ -49,6 +49,7 @@ def plan_scenario(plan: Plan, study: Study) -> Scenario:
         slo=study.slo,
         accounting=study.accounting,
         profiles=[located(folder) for folder in study.profiles],
+        own_catalog=located(study.own_catalog) if study.own_catalog else None,
     )
 
 

@@ -6,17 +6,22 @@ cell is an unknown figure (None), never a guess; `verify` names figures that wer
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from profiles.inputs import InputError, near_miss
-from profiles.tables import Entry, Row, read_table
+from profiles.llm import GATED_MLP, Llm
+from profiles.tables import Entry, Row, columns_of, read_table
 from profiles.units import BYTES_PER_GB
 
 DATA = Path(__file__).parent / "data"
-PRECISION_BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "fp4": 0.5, "int4": 0.5}
+KINDS = ("gpus", "hosts", "llms")
+_own: ContextVar[Path | None] = ContextVar("own", default=None)  # the user's folder, within `using`
 
 # Watts of host components beside the GPUs, and losses: figures of the public host model of GreenSKU and Boavizta.
 CPU_W = 145.0  # half of a 290 W Genoa: serving leaves most of a host's CPU idle (EcoServe: 6 % used)
@@ -24,17 +29,24 @@ DRAM_W_PER_GB, SSD_W_PER_TB, NIC_W, CHASSIS_W, FAN_W = 0.37, 5.0, 19.0, 35.0, 11
 CONVERSION_LOSS = 1.05 / 0.95  # voltage regulators and power supplies
 
 _SPEC_COLUMNS = ("memory_gb", "bandwidth_gb_s", "tdp_w", "die_mm2", "memory_type", "release_year")
+_SHAPE = ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocab", "params", "max_context")
+_SHAPE_MORE = (
+    *("experts", "experts_per_token", "expert_intermediate", "shared_intermediate", "dense_layers"),
+    *("q_rank", "kv_rank", "rope_dim", "value_dim", "window", "window_layers"),
+)
 _IDLE_UNKNOWN = "unknown: no vendor publishes it; calibrate measures it"
 _NODE_RULE = "ACT's nearest row to {}: 12 nm as 14, 6 nm as 7, 4 nm as 5"
 _PACKAGE_RULE = "one per GDDR chip (2 GB, 3 GB of GDDR7) or HBM site, as Boavizta's gpu_specs counts the cards it lists"
+_BUS_RULE = "recalled: they serve to check the bandwidth and nothing else"
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
     """One accelerator: memory in bytes, bandwidth in bytes/s, board power and idle in watts, dense bf16 in FLOP/s.
 
-    `die_mm2` sums its `dies` logic dies, `memory_packages` counts DRAM packages or HBM sites. `sources` gives the
-    source of each column of gpus.csv, `verify` the columns whose figures were recalled and not re-read.
+    `die_mm2` sums its `dies` logic dies, `memory_packages` counts DRAM packages or HBM sites; `bus_bits` at
+    `pin_gbit_s` each give the bandwidth. `sources` gives the source of each column of gpus.csv, `verify` the columns
+    whose figures were recalled and not re-read.
     """
 
     name: str
@@ -51,6 +63,8 @@ class Gpu:
     act_node_nm: int | None
     memory_type: str
     memory_packages: int | None
+    bus_bits: int | None
+    pin_gbit_s: float | None
     release_year: int
     sources: dict[str, str] = field(compare=False)
     verify: tuple[str, ...]
@@ -81,72 +95,7 @@ class Host:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class Llm:
-    """The shape of a decoder; experts is 0 for a dense model, `intermediate` is the MLP width one token passes."""
-
-    name: str
-    aliases: tuple[str, ...]
-    layers: int
-    hidden: int
-    intermediate: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    vocab: int
-    params: int
-    experts: int
-    experts_per_token: int
-    expert_intermediate: int
-    tied_embeddings: bool
-    max_context: int
-    source: str
-
-    @property
-    def moe(self) -> bool:
-        """Whether the MLPs are mixtures of experts."""
-        return self.experts > 0
-
-    @property
-    def active_params(self) -> int:
-        """Parameters that one token passes through."""
-        idle = self.experts - self.experts_per_token
-        return self.params - self.layers * idle * 3 * self.hidden * self.expert_intermediate
-
-    @property
-    def linear_flops_per_token(self) -> float:
-        """FLOPs of one token outside attention: two for each weight it meets (the embedding is only looked up)."""
-        looked_up = 0 if self.tied_embeddings else self.vocab * self.hidden
-        return 2.0 * (self.active_params - looked_up)
-
-    def weights_bytes(self, precision: str) -> float:
-        """Bytes of all weights.
-
-        Raises:
-            InputError: unknown precision.
-        """
-        return self.params * _bytes(precision)
-
-    def kv_bytes_per_token(self, precision: str = "bf16") -> float:
-        """Bytes of keys and values of one token over all layers.
-
-        Raises:
-            InputError: unknown precision.
-        """
-        return 2.0 * self.layers * self.kv_heads * self.head_dim * _bytes(precision)
-
-
-def _bytes(precision: str) -> float:
-    if precision not in PRECISION_BYTES:
-        raise InputError(f"unknown precision {precision!r}", mend=near_miss(precision, PRECISION_BYTES))
-    return PRECISION_BYTES[precision]
-
-
 def _gpu(row: Row) -> Gpu:
-    verify = row.words("verify")
-    for column in verify:
-        if column not in row.columns():
-            raise row.refuse("verify", f"no column {column!r}", near_miss(column, row.columns()))
     idle_w, process = row.maybe("idle_w"), " ".join(row.words("process")) or None
     spec = row.text("spec_source")
     return Gpu(
@@ -164,6 +113,8 @@ def _gpu(row: Row) -> Gpu:
         act_node_nm=row.maybe_count("act_node_nm"),
         memory_type=row.text("memory_type"),
         memory_packages=row.maybe_count("memory_packages"),
+        bus_bits=row.maybe_count("bus_bits"),
+        pin_gbit_s=row.maybe("pin_gbit_s"),
         release_year=row.count("release_year"),
         sources={
             **dict.fromkeys(_SPEC_COLUMNS, spec),
@@ -171,9 +122,19 @@ def _gpu(row: Row) -> Gpu:
             "idle_w": row.text("idle_source") if idle_w is not None else _IDLE_UNKNOWN,
             "act_node_nm": _NODE_RULE.format(process) if process else "unknown",
             "memory_packages": _PACKAGE_RULE,
+            **dict.fromkeys(("bus_bits", "pin_gbit_s"), _BUS_RULE),
         },
-        verify=verify,
+        verify=_verify(row),
     )
+
+
+def _verify(row: Row) -> tuple[str, ...]:
+    """The columns whose figures were recalled."""
+    named = row.words("verify")
+    for column in named:
+        if column not in row.columns():
+            raise row.refuse("verify", f"no column {column!r}", near_miss(column, row.columns()))
+    return named
 
 
 def _host(row: Row) -> Host:
@@ -204,45 +165,79 @@ def _host(row: Row) -> Host:
 
 
 def _llm(row: Row) -> Llm:
-    shape: dict[str, Any] = {
-        column: row.count(column)
-        for column in ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocab", "params")
-    }
-    moe = {column: row.maybe_count(column) or 0 for column in ("experts", "experts_per_token", "expert_intermediate")}
     return Llm(
         name=row.name("name"),
         aliases=row.words("aliases"),
-        **shape,
-        **moe,
+        **{column: row.count(column) for column in _SHAPE},
+        **{column: row.maybe_count(column) or 0 for column in _SHAPE_MORE},
+        mlp_matrices=row.maybe_count("mlp_matrices") or GATED_MLP,
         tied_embeddings=row.yes("tied_embeddings"),
-        max_context=row.count("max_context"),
         source=row.text("source"),
+        verify=_verify(row),
     )
 
 
 @cache
 def _load(folder: Path, kind: str) -> dict[str, Any]:
-    """One of the three tables, read once."""
-    if kind == "gpus":
-        return read_table(folder / "gpus.csv", _gpu)
-    if kind == "hosts":
-        return read_table(folder / "hosts.csv", _host)
-    return read_table(folder / "llms.csv", _llm)
+    """One of the three tables, read once; a folder beside the shipped one need not have it, nor every column."""
+    make: dict[str, Callable[[Row], Any]] = {"gpus": _gpu, "hosts": _host, "llms": _llm}
+    file = folder / f"{kind}.csv"
+    if folder == DATA:
+        return read_table(file, make[kind])
+    return read_table(file, make[kind], columns_of(DATA / file.name)) if file.is_file() else {}
+
+
+def _all(kind: str) -> dict[str, Any]:
+    """The shipped table and, within `using`, the rows of the user's own."""
+    known, own = dict(_load(DATA, kind)), _own.get()
+    if own is not None:
+        for name, entry in _load(own, kind).items():
+            if name in known:
+                what = f"{name} is in the shipped catalogue already"
+                raise InputError(what, file=own / f"{kind}.csv", field="name", mend="give yours another name")
+            known[name] = entry
+    return known
+
+
+@contextmanager
+def using(folder: str | Path | None) -> Iterator[None]:
+    """Within it, the gpus.csv, hosts.csv and llms.csv of a folder (those it has) stand beside the shipped tables.
+
+    Raises:
+        InputError: there is none of the three, or a row is broken or has a shipped name.
+    """
+    own = None if folder is None else Path(folder)
+    if own is not None and not any((own / f"{kind}.csv").is_file() for kind in KINDS):
+        raise InputError("no gpus.csv, hosts.csv or llms.csv in it", file=own, mend="see docs/catalog.md")
+    token = _own.set(own)
+    try:
+        if own is not None:
+            for kind in KINDS:
+                _all(kind)
+        yield
+    finally:
+        _own.reset(token)
+
+
+def own_files(folder: str | Path | None) -> list[Path]:
+    """The tables that a folder of one's own has."""
+    found = [] if folder is None else [Path(folder) / f"{kind}.csv" for kind in KINDS]
+    return [file for file in found if file.is_file()]
 
 
 def gpus() -> dict[str, Gpu]:
     """Every GPU of the catalogue by name."""
-    return dict(_load(DATA, "gpus"))
+    return _all("gpus")
 
 
 def hosts() -> dict[str, Host]:
     """Every unit of the catalogue by name."""
-    return dict(_load(DATA, "hosts"))
+    return _all("hosts")
 
 
 def llms() -> dict[str, Llm]:
     """Every LLM of the catalogue by name."""
-    return dict(_load(DATA, "llms"))
+    return _all("llms")
 
 
 def gpu(name: str) -> Gpu:

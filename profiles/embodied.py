@@ -8,7 +8,7 @@ of the HotCarbon'24 paper). They differ by more than a factor of ten: the bounda
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -78,13 +78,19 @@ class Embodied:
         return low, mid, high
 
 
-def gpu_embodied(gpu: Gpu, preset: str = "pcf-card") -> Embodied:
+def gpu_embodied(gpu: Gpu, preset: str = "pcf-card", given_kg: Mapping[str, float] | None = None) -> Embodied:
     """One GPU under a preset. `mid_kg` is the preset's own figure; docs/carbon.md says what its range holds.
+
+    Args:
+        given_kg: kilograms of a card by GPU name that stand instead of the preset's, with no range.
 
     Raises:
         InputError: unknown preset, or one that has no figure for this GPU: because a figure of the GPU is unknown, or
             because the preset's authors state none. Nothing is guessed.
     """
+    for name, kg in (given_kg or {}).items():
+        if gpu_named(name).name == gpu.name:
+            return Embodied("given", kg, kg, kg, "card", "accounting.embodied_kg: given by the user, no range")
     if preset not in PRESETS:
         raise InputError(f"unknown preset {preset!r}", field="preset", mend=near_miss(preset, PRESETS))
     return _MAKERS[preset](gpu)
@@ -230,5 +236,5 @@ def _node(gpu: Gpu) -> int:
 def _known(gpu: Gpu, figure: str, value: float | None) -> float:
     if value is None:
         what = f"the {figure} of {gpu.name} is unknown, so this preset has no figure for it"
-        raise InputError(what, field="preset", mend="choose another preset or another GPU")
+        raise InputError(what, field="preset", mend="choose another preset, or give accounting.embodied_kg")
     return value

@@ -103,19 +103,30 @@ class Row:
         return value == "yes"
 
 
-def read_table(file: Path, make: Callable[[Row], Entry]) -> dict[str, Entry]:
+def columns_of(file: Path) -> list[str]:
+    """The header of a table."""
+    return next(csv.reader(io.StringIO(read_text(file), newline="")), [])
+
+
+def read_table(file: Path, make: Callable[[Row], Entry], columns: Collection[str] | None = None) -> dict[str, Entry]:
     """Read one CSV table into entries by name; the line named in a refusal is the row's last.
+
+    Args:
+        columns: the columns there may be; one that the table lacks is read as empty. Default: those of the table.
 
     Raises:
         InputError: a column or cell is missing, a cell is broken, a name is given twice; file and line are named.
     """
     entries: dict[str, Entry] = {}
     reader = csv.DictReader(io.StringIO(read_text(file), newline=""))
+    for column in reader.fieldnames or ():
+        if columns is not None and column not in columns:
+            raise InputError("no such column", file=file, line=1, field=column, mend=near_miss(column, columns))
     for cells in reader:
         line = reader.line_num
         if None in cells or None in cells.values():
             raise InputError("wrong number of columns", file=file, line=line)
-        entry = make(Row(file, line, cells))
+        entry = make(Row(file, line, {**dict.fromkeys(columns or (), ""), **cells}))
         if entry.name in entries:
             raise InputError(f"{entry.name} is given twice", file=file, line=line)
         entries[entry.name] = entry

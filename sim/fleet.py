@@ -8,6 +8,7 @@ from pathlib import Path
 
 from profiles import catalog, embodied, grid
 from profiles.inputs import InputError, near_miss
+from profiles.llm import Llm
 from profiles.profile import Profile, load_all, shipped_folder
 from profiles.step import StepModel
 from sim.scenario import Accounting, Pool, Scenario, Site
@@ -38,7 +39,7 @@ class LivePool:
     spec: Pool
     site: LiveSite
     gpu: catalog.Gpu
-    llm: catalog.Llm
+    llm: Llm
     host: catalog.Host
     units: int
     profile: Profile
@@ -193,11 +194,11 @@ def pack(pool: Pool, gpu: str) -> tuple[catalog.Host, int]:
 
 def _embodied(gpu: catalog.Gpu, host: catalog.Host, rules: Accounting) -> tuple[Range, Range, str]:
     """Kilograms of a unit's GPUs and of the host beside them (nothing at a chip or card boundary), and the source."""
-    chip = embodied.gpu_embodied(gpu, rules.preset)
+    chip = embodied.gpu_embodied(gpu, rules.preset, rules.embodied_kg)
     gpus = (chip.low_kg * host.gpus, chip.mid_kg * host.gpus, chip.high_kg * host.gpus)
     if rules.boundary not in ("server", chip.boundary):
         raise InputError(
-            f"preset {rules.preset} describes a {chip.boundary}, not a {rules.boundary}",
+            f"preset {chip.preset} describes a {chip.boundary}, not a {rules.boundary}",
             field="accounting.boundary",
             mend=f"write server or {chip.boundary}",
         )

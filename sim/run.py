@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from profiles import catalog
 from profiles.inputs import InputError
 from profiles.outputs import manifest, write_json, write_text
 from profiles.units import SECONDS_PER_HOUR
@@ -63,6 +64,7 @@ class Run:
         """Every file the run was made from."""
         named = [self.scenario.trace, self.scenario.workload, *(site.grid for site in self.scenario.sites)]
         files = [Path(name) for name in named if name and Path(name).is_file()]
+        files += catalog.own_files(self.scenario.own_catalog)
         return [*files, *(pool.profile_path for pool in self.pools)]
 
 
@@ -85,6 +87,17 @@ def run(
     Raises:
         InputError: the trace, a name, a profile or a grid series is not what it must be.
     """
+    with catalog.using(scenario.own_catalog):
+        return _run(scenario, engine, trace, progress, interrupt)
+
+
+def _run(
+    scenario: Scenario,
+    engine: str,
+    trace: Trace | None,
+    progress: Callable[[int, int], None] | None,
+    interrupt: Interrupt | None,
+) -> Run:
     began = perf_counter()
     if engine not in ("leap", "step"):
         raise InputError(f"unknown engine {engine!r}", field="engine", mend="use leap or step")

@@ -104,6 +104,7 @@ class Accounting(Spec):
     idle_rule: Literal["capacity-share", "busy-time", "none"] = "capacity-share"
     host_power: bool = True
     gpu_price_usd_per_h: dict[str, NonNegative] = {}
+    embodied_kg: dict[str, NonNegative] = {}  # a card of that GPU, instead of the preset's figure
 
 
 class Scenario(Spec):
@@ -124,6 +125,7 @@ class Scenario(Spec):
     slo: Slo = Slo()
     accounting: Accounting = Accounting()
     profiles: list[str] = []
+    own_catalog: str | None = None  # folder of gpus.csv, hosts.csv, llms.csv beside the shipped tables
     rate_scale: Positive = 1.0  # the trace's requests so many times as fast
     repeat: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     shape: Literal["flat", "diurnal", "weekly"] = "flat"  # laid over the trace's own rate
@@ -183,6 +185,7 @@ def anchored(scenario: Scenario, folder: Path) -> Scenario:
             "workload": place(scenario.workload) if scenario.workload else None,
             "sites": sites,
             "profiles": [place(folder_) for folder_ in scenario.profiles],
+            "own_catalog": place(scenario.own_catalog) if scenario.own_catalog else None,
         }
     )
 

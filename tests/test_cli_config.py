@@ -125,6 +125,7 @@ OPTIONS = {
     "allow_bad_rows": (5, lambda s: s.allow_bad_rows),
     "workload": ("ids.jsonl", lambda s: s.workload),
     "prefix_cache": (False, lambda s: {pool.prefix_cache for pool in s.pools}),
+    "own_catalog": ("mine", lambda s: s.own_catalog),
     "profiles": (("mine",), lambda s: s.profiles),
 }
 SHOWN = {"start": "2023-06-01T02:00:00+02:00", "profiles": ["mine"]}

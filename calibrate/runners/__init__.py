@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from calibrate.clock import Clock
-from profiles.catalog import Llm
+from profiles.llm import Llm
 
 
 @dataclass(frozen=True, slots=True)

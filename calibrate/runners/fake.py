@@ -16,7 +16,8 @@ from calibrate.clock import VirtualClock
 from calibrate.errors import DoesNotFit
 from calibrate.meter import POWER_CAP, Device, State
 from calibrate.runners import MemoryInfo, workspace_bytes
-from profiles.catalog import Gpu, Llm
+from profiles.catalog import Gpu
+from profiles.llm import Llm
 
 _CAP = 0.96
 

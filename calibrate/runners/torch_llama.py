@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 from calibrate.clock import RealClock
 from calibrate.errors import BenchError, DoesNotFit, NoGpu
 from calibrate.runners import MemoryInfo, workspace_bytes
-from profiles.catalog import Llm
 from profiles.inputs import InputError, near_miss
+from profiles.llm import GATED_MLP, Llm
 
 T = TypeVar("T")
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -347,6 +347,11 @@ def _check(llm: Llm, device: str, precision: str) -> None:
     if llm.experts:
         raise InputError(
             f"{llm.name} is a mixture of experts, which the torch runner cannot run", mend="choose a dense model"
+        )
+    if llm.mla or llm.window_layers or llm.mlp_matrices != GATED_MLP:
+        raise InputError(
+            f"{llm.name} has latent or windowed attention or a plain MLP, which the torch runner cannot run",
+            mend="choose a model of the LLaMA family",
         )
     if llm.head_dim % 2 or llm.heads % llm.kv_heads:
         raise InputError(f"{llm.name}: head_dim must be even and kv_heads divide heads", mend="mend its catalogue row")

@@ -22,6 +22,7 @@ COMMANDS = (
     "calibrate",
     "trace",
     "profiles",
+    "catalog",
     "grid",
     "embodied",
     "report",

@@ -26,9 +26,19 @@ if TYPE_CHECKING:
 @click.option(
     "--lifetime-years", type=opt.POSITIVE, default=5.0, show_default=True, help="Life over which it is spread."
 )
+@opt.own_catalog_option
 @opt.json_option
-def command(gpu: str, preset: str, boundary: str | None, lifetime_years: float, as_json: bool) -> None:
+def command(
+    gpu: str, preset: str, boundary: str | None, lifetime_years: float, own_catalog: str | None, as_json: bool
+) -> None:
     """Embodied carbon of one GPU: low, middle and high kilograms of CO2e, and grams per hour of its life."""
+    from profiles.catalog import using
+
+    with using(own_catalog):
+        _embodied(gpu, preset, boundary, lifetime_years, as_json)
+
+
+def _embodied(gpu: str, preset: str, boundary: str | None, lifetime_years: float, as_json: bool) -> None:
     from profiles.catalog import gpu as find
     from profiles.embodied import gpu_embodied
     from profiles.units import SECONDS_PER_HOUR, lifetime_rate_g_per_s

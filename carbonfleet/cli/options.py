@@ -35,6 +35,11 @@ profiles_option = click.option(
     metavar="DIR",
     help="Folder (or file) of profiles to use before the shipped ones; repeatable.",
 )
+own_catalog_option = click.option(
+    "--own-catalog",
+    metavar="DIR",
+    help="Folder with a gpus.csv, hosts.csv or llms.csv of your own, used beside the shipped catalogue.",
+)
 
 
 def out_option(what: str) -> Callable[[F], F]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from profiles import catalog
 from profiles.inputs import InputError, csv_records, read_yaml
+from profiles.llm import Llm
 from profiles.profile import (
     POWER_UNKNOWN,
     Band,
@@ -115,7 +116,7 @@ def _notes(tp: int) -> list[str]:
     return notes
 
 
-def _all_reduce_s(tp: int, llm: catalog.Llm, tokens: int) -> float:
+def _all_reduce_s(tp: int, llm: Llm, tokens: int) -> float:
     """Two all-reduces a layer: a ring moves 2 (tp - 1) / tp of the activations over the link."""
     moved = 2.0 * (tp - 1) / tp * tokens * llm.hidden * 2.0
     return 2.0 * llm.layers * (LINK_LATENCY_S + moved / LINK_BYTES_PER_S) if tp > 1 else 0.0

@@ -14,9 +14,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from profiles.inputs import InputError
+from profiles.llm import GATED_MLP, Llm
 from profiles.profile import DecodePoints, EngineTerm, Memory, PrefillPoints
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -28,25 +28,6 @@ POWER_CONTEXT = 1024  # StepModel knows power by batch alone: watts of all conte
 _SOFT = 8.0  # exponent of the power cap: 3 % below the cap at the corner
 _MEMORY_SHARE = 0.9  # of a GPU's memory, vLLM's gpu_memory_utilization default
 _RESERVED_BYTES = 2.5e9  # per GPU: activations, CUDA graphs, context
-
-
-class LlmLike(Protocol):
-    """What a model must tell (profiles.catalog.Llm does)."""
-
-    @property
-    def layers(self) -> int: ...  # noqa: D102
-    @property
-    def hidden(self) -> int: ...  # noqa: D102
-    @property
-    def intermediate(self) -> int: ...  # noqa: D102
-    @property
-    def heads(self) -> int: ...  # noqa: D102
-    @property
-    def kv_heads(self) -> int: ...  # noqa: D102
-    @property
-    def head_dim(self) -> int: ...  # noqa: D102
-    @property
-    def vocab(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +43,14 @@ class Shape:
     vocab: int
 
     @classmethod
-    def of(cls, llm: LlmLike) -> Shape:
-        """The shape of a catalogue model."""
+    def of(cls, llm: Llm) -> Shape:
+        """The shape of a catalogue model.
+
+        Raises:
+            InputError: a mixture of experts, latent or windowed attention, or a plain MLP, which this form leaves out.
+        """
+        if llm.moe or llm.mla or llm.window_layers or llm.mlp_matrices != GATED_MLP:
+            raise InputError(f"{llm.name}: the roofline knows dense, gated decoders with full attention alone")
         return cls(llm.layers, llm.hidden, llm.intermediate, llm.heads, llm.kv_heads, llm.head_dim, llm.vocab)
 
     @property
