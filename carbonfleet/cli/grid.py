@@ -57,8 +57,9 @@ def list_(as_json: bool) -> None:
 @click.argument("zone")
 @scope_option
 @kind_option
+@opt.plot_option
 @opt.json_option
-def show(zone: str, scope: str, kind: str | None, as_json: bool) -> None:
+def show(zone: str, scope: str, kind: str | None, plot: Path | None, as_json: bool) -> None:
     """Show the mean, range and origin of a ZONE, of a file of intensities, or of a number in g/kWh.
 
     A file of forecasts shows how good they were, by day ahead.
@@ -69,6 +70,10 @@ def show(zone: str, scope: str, kind: str | None, as_json: bool) -> None:
         return
     signal = load(zone, scope, kind)  # type: ignore[arg-type]  # click.Choice has checked them
     facts = _facts(signal)
+    if plot is not None:
+        from carbonfleet.report import plots, vega
+
+        vega.picture(plots.grid(signal), plot)
     if as_json:
         opt.print_json(facts)
         return
@@ -80,6 +85,8 @@ def show(zone: str, scope: str, kind: str | None, as_json: bool) -> None:
         click.echo(f"note: {text}")
     if facts["estimated_share"]:
         click.echo(f"estimated by the source: {100 * facts['estimated_share']:.1f} % of the intervals")
+    if plot is not None:
+        click.echo(f"drawn: {plot}")
     if facts["gaps"]:
         click.echo(f"gaps: {facts['gaps']} intervals without a value")
     if not sys.stdout.isatty():

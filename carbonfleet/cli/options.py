@@ -35,6 +35,9 @@ profiles_option = click.option(
     metavar="DIR",
     help="Folder (or file) of profiles to use before the shipped ones; repeatable.",
 )
+plot_option = click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw it into this .svg or .png file too."
+)
 own_catalog_option = click.option(
     "--own-catalog",
     metavar="DIR",

@@ -28,14 +28,19 @@ def command() -> None:
 @click.argument("file", type=opt.FILE)
 @sort_option
 @bad_option
+@opt.plot_option
 @opt.json_option
-def show(file: str, sort: bool, allow_bad_rows: int, as_json: bool) -> None:
+def show(file: str, sort: bool, allow_bad_rows: int, plot: Path | None, as_json: bool) -> None:
     """Show what a trace FILE holds: rows, span, tokens, peak rates, quantiles of its lengths."""
     from carbonfleet.text import figure, sparkline, table
     from sim.trace import read_trace
 
     trace = read_trace(file, sort=sort, allow_bad_rows=allow_bad_rows)
     facts = _facts(trace)
+    if plot is not None:
+        from carbonfleet.report import plots, vega
+
+        vega.picture(plots.trace(trace), plot)
     if as_json:
         opt.print_json(facts)
         return
@@ -48,6 +53,8 @@ def show(file: str, sort: bool, allow_bad_rows: int, as_json: bool) -> None:
     click.echo("\n".join(table(["tokens", *facts["prompt_tokens"]], rows)))
     if facts["prefix_share"] is not None:
         click.echo(f"prefixes: {100 * facts['prefix_share']:.1f} % of the blocks have been there before")
+    if plot is not None:
+        click.echo(f"drawn: {plot}")
     if sys.stdout.isatty():
         click.echo(f"load over its span: {sparkline(_load(trace))}")
 

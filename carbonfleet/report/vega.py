@@ -46,18 +46,25 @@ def export(charts: dict[str, dict[str, Any]], folder: Path, kind: str) -> list[P
         InputError: a kind of picture that is not known.
         OutputError: the folder cannot be written.
     """
+    drawn = {name: spec | {"width": 720, "background": "white"} for name, spec in charts.items()}
+    return [picture(spec, folder / f"{name}.{kind}") for name, spec in drawn.items()]
+
+
+def picture(spec: dict[str, Any], path: Path) -> Path:
+    """Write one chart as the picture that the file's ending says.
+
+    Raises:
+        InputError: neither .svg nor .png.
+        OutputError: the file cannot be written.
+    """
     import vl_convert
 
+    kind = path.suffix.removeprefix(".").lower()
     if kind not in FORMATS:
-        raise InputError(f"unknown picture format {kind!r}", field="format", mend=f"use {' or '.join(FORMATS)}")
-    files = []
-    for name, spec in charts.items():
-        drawn = spec | {"width": 720, "background": "white"}
-        if kind == "svg":
-            files.append(write_text(folder / f"{name}.svg", vl_convert.vegalite_to_svg(drawn, vl_version=VERSION)))
-        else:
-            files.append(_write_bytes(folder / f"{name}.png", vl_convert.vegalite_to_png(drawn, VERSION, scale=2)))
-    return files
+        raise InputError(f"unknown picture format {kind!r}", field=str(path), mend=f"use {' or '.join(FORMATS)}")
+    if kind == "svg":
+        return write_text(path, vl_convert.vegalite_to_svg(spec, vl_version=VERSION))
+    return _write_bytes(path, vl_convert.vegalite_to_png(spec, VERSION, scale=2))
 
 
 def _write_bytes(path: Path, data: bytes) -> Path:
