@@ -203,6 +203,8 @@ def _worlds(runs: list[Loaded]) -> list[World]:
     found = [World("as reported", _as_reported)]
     found += [World(f"embodied at its {end} figure", _embodied_end(end)) for end in ("low", "high")]
     found.append(World("operational carbon alone", _scaled(embodied_=0.0)))
+    if any(spec.get("sunk") for run in runs for spec in run.config["pools"]):
+        found.append(World("what was bought before (sunk) emits no embodied carbon", _avoidable))
     found += [
         World(f"embodied preset {preset}", made) for preset in embodied.PRESETS if (made := _preset(preset, runs))
     ]
@@ -223,6 +225,12 @@ def _scaled(grid: float = 1.0, overhead: float = 1.0, embodied_: float = 1.0) ->
         return {name: value * factors[name] for name, value in pool["parts_g"].items()}
 
     return parts
+
+
+def _avoidable(run: Loaded, pool: dict[str, Any]) -> dict[str, float]:
+    """What a decision can still avoid: hardware that stands there already is made, whatever is decided."""
+    sunk = {spec["name"] for spec in run.config["pools"] if spec.get("sunk")}
+    return {**pool["parts_g"], "embodied": 0.0 if pool["name"] in sunk else pool["parts_g"]["embodied"]}
 
 
 def _embodied_end(end: str) -> Callable[..., dict[str, float]]:

@@ -34,6 +34,7 @@ class Market:
     intensity: dict[str, list[float]]  # site -> g/kWh of each slice
     safe_utilisation: float
     notes: list[str]
+    kind_of_intensity: str  # the same at all sites, such as "average, lifecycle"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +73,8 @@ def build(study: Study, load: Load, seen: dict[Kind, float] | None = None) -> Ma
     for demand in program.unserved():
         raise Infeasible(_why_unserved(study, load, kept, demand // len(slices)))
     notes = list(dict.fromkeys(f"{place.site.name}: {place.note}" for place in places if place.note))
-    return Market(program, kept, slices, priced, shortage, intensity, study.safe_utilisation, notes)
+    kind = f"{places[0].signal.kind}, {places[0].signal.scope}"
+    return Market(program, kept, slices, priced, shortage, intensity, study.safe_utilisation, notes, kind)
 
 
 def worth(study: Study, amount: Amount) -> float:

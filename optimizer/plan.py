@@ -214,7 +214,7 @@ def _plan(study: Study, load: Load, market: Market, solution: Solution, rounds: 
             for t, part in enumerate(market.slices)
         ],
         dispatch=dispatch,
-        assumptions=[*_assumptions(study, load), _pricing(study, load, rounds)],
+        assumptions=[*_assumptions(study, load, market), _pricing(study, load, rounds)],
         warnings=[*load.warnings, *market.notes, *_doubts(market, solution)],
         sources=sorted({f"profile {c.profile.key}: {c.profile.provenance.source}" for c in market.choices}),
         wall_s=solution.wall_s,
@@ -330,7 +330,7 @@ def full_load_g_per_1k(load: Load, market: Market, choice: Choice, option: int) 
     return grams / load.output_tokens * 1000.0
 
 
-def _assumptions(study: Study, load: Load) -> list[str]:
+def _assumptions(study: Study, load: Load, market: Market) -> list[str]:
     rules = study.accounting
     return [
         *load.assumptions,
@@ -342,7 +342,10 @@ def _assumptions(study: Study, load: Load) -> list[str]:
         "TTFT is judged as prefill, half a decode step and an M/G/1 wait at safe utilisation; TPOT at the full batch; "
         "each class alone or in the demand's mix, whichever is milder",
         f"precision {study.precision}; each pool has one tp and one max_num_seqs for the whole horizon",
-        *(f"{site.name}: PUE {site.pue:g}, {site.scope} intensity, no trend over the years" for site in study.sites),
+        *(
+            f"{site.name}: PUE {site.pue:g}, {market.kind_of_intensity} intensity, no trend over the years"
+            for site in study.sites
+        ),
         *(
             f"{site.name}: no electricity price, so cost leaves electricity out"
             for site in study.sites

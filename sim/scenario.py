@@ -33,7 +33,7 @@ class Site(Spec):
 
     name: Name
     grid: str
-    scope: Literal["lifecycle", "direct"] = "lifecycle"
+    scope: Literal["lifecycle", "direct"] | None = None  # what a grid file states, else lifecycle
     kind: Literal["average", "marginal"] | None = None  # where the series does not say
     pue: Annotated[float, Field(ge=1, le=5)] = 1.2
     price_usd_per_kwh: NonNegative | None = None

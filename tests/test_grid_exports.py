@@ -76,7 +76,8 @@ def test_watttime_csv_is_marginal_pounds(tmp_path: Path, header: str) -> None:
     assert signal.g_per_kwh[0] == pytest.approx(453.59237, rel=1e-12)
     assert (signal.kind, signal.scope, signal.zone) == ("marginal", "direct", "US-CAL-CISO")
     with pytest.raises(InputError, match="WattTime is direct"):
-        load(tmp_path / "x")
+        load(tmp_path / "x", "lifecycle")
+    assert load(tmp_path / "x").scope == "direct"  # what the file is, where nothing is asked for
 
 
 def test_a_number_of_thousands_of_digits_is_one_line(tmp_path: Path) -> None:

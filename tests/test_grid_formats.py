@@ -169,8 +169,6 @@ BROKEN: list[tuple[Any, str]] = [
     ({"zone": "FR", "history": [{"datetime": hours(1)[0], "carbonIntensity": [1]}]}, "is not a carbon intensity"),
     ({"zone": "FR", "history": MAPS["history"][:1]}, r"1 row\(s\) of figures"),
     ({"zone": "FR", "history": [*MAPS["history"], MAPS["history"][1]]}, "item 5: 2024-01-01T01:00Z is there twice"),
-    ({"history": [x | {"emissionFactorType": "direct"} for x in MAPS["history"]]}, "ask for scope direct"),
-    (WATTTIME, "is direct, asked was lifecycle"),
     (WATTTIME | {"meta": {}}, "WattTime's unit is not given"),
     (WATTTIME | {"meta": {"units": "kg_per_furlong"}}, "unit is kg_per_furlong"),
     (SDK, "state the kind"),
@@ -190,6 +188,17 @@ def test_a_broken_file_is_answered_with_one_line(file, content, message):
         read_series(path)
     assert "\n" not in str(caught.value)
     assert path.name in str(caught.value)
+
+
+DIRECT = {"history": [x | {"emissionFactorType": "direct"} for x in MAPS["history"]]}
+
+
+@pytest.mark.parametrize("content", [DIRECT, WATTTIME, UK, COLUMNS])
+def test_a_file_that_states_its_scope_keeps_it(file, content):
+    path = file(content, "x.json" if not isinstance(content, str) else "x.csv")
+    assert read_series(path).scope == read_series(path, "direct").scope == "direct"
+    with pytest.raises(InputError, match=r"direct, asked was lifecycle.*ask for scope direct"):
+        read_series(path, "lifecycle")
 
 
 GOOD = [json.dumps(x) for x in (MAPS, WATTTIME, UK, SDK, ISSUES)] + [COLUMNS, FORECAST]

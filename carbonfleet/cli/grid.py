@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 scope_option = click.option(
     "--scope",
     type=click.Choice(opt.SCOPES),
-    default="lifecycle",
-    show_default=True,
-    help="direct counts the smokestack, lifecycle also fuel and building.",
+    help="direct counts the smokestack, lifecycle also fuel and building; default: what a file states, else lifecycle.",
 )
 
 
@@ -59,7 +57,7 @@ def list_(as_json: bool) -> None:
 @kind_option
 @opt.plot_option
 @opt.json_option
-def show(zone: str, scope: str, kind: str | None, plot: Path | None, as_json: bool) -> None:
+def show(zone: str, scope: str | None, kind: str | None, plot: Path | None, as_json: bool) -> None:
     """Show the mean, range and origin of a ZONE, of a file of intensities, or of a number in g/kWh.
 
     A file of forecasts shows how good they were, by day ahead.
@@ -132,7 +130,7 @@ def _forecast(path: str, as_json: bool) -> bool:
 @kind_option
 @opt.json_option
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The two-column CSV to write.")
-def import_(file: str, scope: str, kind: str | None, as_json: bool, output: Path) -> None:
+def import_(file: str, scope: str | None, kind: str | None, as_json: bool, output: Path) -> None:
     """Turn any known FILE of intensities into a two-column CSV whose header says unit, scope and kind."""
     import numpy as np
 

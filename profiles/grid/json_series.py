@@ -36,7 +36,7 @@ class Rows:
     notes: tuple[str, ...] = ()
 
 
-def read(path: str | Path, document: Any, scope: Scope, kind: Kind | None) -> Signal:
+def read(path: str | Path, document: Any, scope: Scope | None, kind: Kind | None) -> Signal:
     """A Signal from a JSON document.
 
     Raises:

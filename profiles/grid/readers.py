@@ -57,15 +57,16 @@ class Format:
 
     name: str
     example: str
-    recognise: Callable[[list[str], Scope], Layout | None]
+    recognise: Callable[[list[str], Scope | None], Layout | None]
 
 
-def read_series(path: str | Path, scope: Scope = "lifecycle", kind: Kind | None = None) -> Signal:
+def read_series(path: str | Path, scope: Scope | None = None, kind: Kind | None = None) -> Signal:
     """A carbon-intensity series from a CSV or JSON file (plain, gz or zst).
 
     Args:
         path: the file. scope: direct or lifecycle; it picks the column where a file has both, must agree
-            with a header that states one, and stands (with a note) where the header states none.
+            with a header that states one, and stands (with a note) where the header states none. Left out: what
+            the file states, else lifecycle.
         kind: average or marginal, where the file does not say; where it does, they must agree.
 
     Raises:
@@ -73,7 +74,8 @@ def read_series(path: str | Path, scope: Scope = "lifecycle", kind: Kind | None 
             few columns, a time that is no UTC time, twice there or out of order, a value not in [0, 3000]
             g/kWh. Missing hours are no error here: they become gaps, which only a use of them refuses.
     """
-    check_scope(scope)
+    if scope is not None:
+        check_scope(scope)
     text = read_text(path)
     if text.lstrip().startswith(("{", "[")):
         return json_series.read(path, read_json(path), scope, kind)
@@ -104,7 +106,7 @@ def _rows(path: str | Path, text: str) -> Iterator[tuple[int, list[str]]]:
         raise InputError(f"not CSV ({error})", file=path, line=reader.line_num) from error
 
 
-def _layout(path: str | Path, header: list[str], scope: Scope) -> Layout:
+def _layout(path: str | Path, header: list[str], scope: Scope | None) -> Layout:
     plain = [" ".join(name.split()).casefold().replace("₂", "2") for name in header]
     for form in FORMATS:
         try:
@@ -185,10 +187,11 @@ def _epoch_s(text: str, naive_is_utc: bool) -> float | str:
     return epoch_s("{2}-{0}-{1}{3}".format(*american.groups()) if american else text, naive_is_utc)
 
 
-def _electricity_maps(header: list[str], scope: Scope) -> Layout | None:
+def _electricity_maps(header: list[str], scope: Scope | None) -> Layout | None:
     """Portal files: `(LCA)` until 2023, `(Life cycle)` since; letter case and the subscript differ by year."""
     if "datetime (utc)" not in header or not any("carbon intensity" in name for name in header):
         return None
+    scope = scope or "lifecycle"
     wanted = _DIRECT if scope == "direct" else _LIFECYCLE
     columns = [i for i, name in enumerate(header) if "carbon intensity" in name and _UNIT.search(name)]
     found = [i for i in columns if wanted.search(header[i])]
@@ -206,10 +209,11 @@ def _electricity_maps(header: list[str], scope: Scope) -> Layout | None:
     )
 
 
-def _carboncast(header: list[str], scope: Scope) -> Layout | None:
+def _carboncast(header: list[str], scope: Scope | None) -> Layout | None:
     """CarbonCast: row number, `UTC time`, `carbon_intensity` (g/kWh by its documentation), then MW by source."""
     if "utc time" not in header or "carbon_intensity" not in header:
         return None
+    scope = scope or "lifecycle"
     return Layout(
         time=header.index("utc time"),
         value=header.index("carbon_intensity"),
@@ -220,13 +224,13 @@ def _carboncast(header: list[str], scope: Scope) -> Layout | None:
     )
 
 
-def _watttime(header: list[str], scope: Scope) -> Layout | None:
+def _watttime(header: list[str], scope: Scope | None) -> Layout | None:
     """WattTime: `point_time,value` (v3) or `timestamp,MOER` (v2); marginal, direct, lb/MWh by its documentation."""
     pairs = (("point_time", "value"), ("point_time", "moer"), ("timestamp", "moer"))
     found = next((pair for pair in pairs if set(pair) <= set(header)), None)
     if found is None:
         return None
-    if scope != "direct":
+    if scope == "lifecycle":
         raise InputError("WattTime is direct, asked was lifecycle", mend="ask for scope direct")
     return Layout(
         time=header.index(found[0]),
@@ -241,7 +245,7 @@ def _watttime(header: list[str], scope: Scope) -> Layout | None:
     )
 
 
-def _two_columns(header: list[str], scope: Scope) -> Layout | None:
+def _two_columns(header: list[str], scope: Scope | None) -> Layout | None:
     """A time and one column whose header names the unit g/kWh, and best also the scope and `marginal`."""
     if len(header) != 2 or not _TIME.search(header[0].replace("_", " ")):
         return None
@@ -254,10 +258,11 @@ def _two_columns(header: list[str], scope: Scope) -> Layout | None:
         stated.append("lifecycle")
     if _DIRECT.search(name):
         stated.append("direct")
-    if stated and scope not in stated:
+    if stated and scope is not None and scope not in stated:
         raise InputError(f"the header says {stated[0]}, asked was {scope}", mend=f"ask for scope {stated[0]}")
     if len(stated) > 1:
         raise InputError("the header says both direct and lifecycle", mend="name one of them")
+    scope = scope or (stated[0] if stated else "lifecycle")
     kind: Kind = "marginal" if _MARGINAL.search(name) else "average"
     return Layout(
         time=0,

@@ -115,12 +115,13 @@ def state_kind(found: Kind | None, asked: Kind | None, what: str) -> Kind:
     return found or asked or "average"
 
 
-def state_scope(found: Scope | None, asked: Scope, what: str) -> tuple[Scope, tuple[str, ...]]:
+def state_scope(found: Scope | None, asked: Scope | None, what: str) -> tuple[Scope, tuple[str, ...]]:
     """The scope, and a note where the format states none.
 
     Raises:
         InputError: the format states another than was asked for.
     """
-    if found is not None and found != asked:
+    if found is not None and asked is not None and found != asked:
         raise InputError(f"{what} is {found}, asked was {asked}", field="scope", mend=f"ask for scope {found}")
-    return asked, () if found else (f"{what} names no scope: taken as {asked}",)
+    scope: Scope = asked or found or "lifecycle"
+    return scope, () if found else (f"{what} names no scope: taken as {scope}",)

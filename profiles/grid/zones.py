@@ -43,29 +43,31 @@ class Zone:
     licence: str
 
 
-def load(spec: str | Path | float, scope: Scope = "lifecycle", kind: Kind | None = None) -> Signal:
+def load(spec: str | Path | float, scope: Scope | None = None, kind: Kind | None = None) -> Signal:
     """The Signal a user means by `spec`.
 
     Args:
         spec: a zone id or alias in any letter case (it goes before a file of that name), a path to a
             file of carbon intensity, or a number of g/kWh ("262").
-        scope: direct or lifecycle. kind: average or marginal, where a file or a number does not say.
+        scope: direct or lifecycle; left out: what a file states, else lifecycle.
+        kind: average or marginal, where a file or a number does not say.
 
     Raises:
         InputError: unknown name (the near miss is named), a zone not shipped in that scope, a bad file or number.
     """
-    check_scope(scope)
+    if scope is not None:
+        check_scope(scope)
     text = str(spec).strip()
     try:
         number = float(text)
     except ValueError:
         pass
     else:
-        return constant(number, scope, kind=kind or "average")
+        return constant(number, scope or "lifecycle", kind=kind or "average")
     names = _names()
     if text.casefold() in names:
         state_kind("average", kind, f"the shipped series of {text}")
-        return _typical_year(names[text.casefold()], scope)
+        return _typical_year(names[text.casefold()], scope or "lifecycle")
     if isinstance(spec, Path) or _is_path(text):
         signal = read_series(spec if isinstance(spec, Path) else text, scope, kind)
         return replace(signal, zone=names.get(signal.zone.casefold(), signal.zone))  # EIA's and WattTime's names too

@@ -1,0 +1,75 @@
+"""Every example gives its committed result, and says what its comment promises."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carbonfleet.compare import compare
+from sim import scenario
+from sim.run import Run, run
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+SCENARIOS = sorted(path.stem for path in EXAMPLES.glob("*.yaml") if not path.stem.startswith("study"))
+CLOCK = {"wall_s", "loop_s", "requests_per_wall_s"}
+_made: dict[str, Run] = {}
+
+
+def made(name: str) -> Run:
+    if name not in _made:
+        _made[name] = run(scenario.read(EXAMPLES / f"{name}.yaml"))
+    return _made[name]
+
+
+def close(found: Any, committed: Any, where: str = "") -> None:
+    assert type(found) is type(committed), where
+    if isinstance(committed, dict):
+        assert set(found) == set(committed), where
+        for key, value in committed.items():
+            close(found[key], value, f"{where}.{key}")
+    elif isinstance(committed, list):
+        assert len(found) == len(committed), where
+        for k, value in enumerate(committed):
+            close(found[k], value, f"{where}[{k}]")
+    elif isinstance(committed, float):
+        assert found == pytest.approx(committed, rel=1e-6, abs=1e-12), where
+    else:
+        assert found == committed, where
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_an_example_gives_its_committed_result(name: str) -> None:
+    """Write it anew with: simulate examples/NAME.yaml -o DIR, then DIR/summary.json without the clock's keys."""
+    committed = json.loads((EXAMPLES / f"{name}.summary.json").read_text(encoding="utf-8"))
+    found = json.loads(json.dumps({key: value for key, value in made(name).summary.items() if key not in CLOCK}))
+    found["balance"] = committed["balance"] = {}  # rounding noise; other tests hold it to 1e-9
+    close(found, committed)
+
+
+def test_there_are_at_least_five_and_each_is_commented() -> None:
+    assert len(SCENARIOS) >= 5
+    for path in EXAMPLES.glob("*.yaml"):
+        assert path.read_text().startswith("# "), path.name
+
+
+def test_old_hardware_wins_only_where_what_is_made_is_made(tmp_path: Path) -> None:
+    made("keep-the-old").write(tmp_path / "old")
+    made("buy-the-new").write(tmp_path / "new")
+    pair = compare([tmp_path / "old", tmp_path / "new"])["pairs"][0]
+    assert pair["difference_g"] < 0
+    assert pair["flips_under"] == ["what was bought before (sunk) emits no embodied carbon"]
+
+
+def test_eight_gpus_emit_1_76_times_what_four_do() -> None:
+    four, eight = (pool["carbon_g"] for pool in made("big-model").summary["pools"])
+    assert eight / four == pytest.approx(1.76, abs=0.005)
+
+
+def test_own_files_keep_the_promise() -> None:
+    summary = made("own-trace").summary
+    assert summary["slo"]["attainment"] == pytest.approx(0.999, abs=5e-4)
+    assert summary["energy_j"]["host"] / summary["energy_j"]["total"] == pytest.approx(0.65, abs=0.01)
+    assert summary["start_utc"].startswith("2026-03-02T09:00")

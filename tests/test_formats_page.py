@@ -1,0 +1,43 @@
+"""Every block of docs/formats.md is a file that the readers take as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from profiles.grid import read_series
+from sim.trace import read_trace
+
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "formats.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"### ([^\n]+)\n\n```\n(.*?)```", re.DOTALL)
+TRACES, GRIDS = (dict(BLOCK.findall(part)) for part in PAGE.split("## Grids\n"))
+
+
+def test_every_format_of_the_table_has_a_block() -> None:
+    table = (Path(__file__).resolve().parents[1] / "docs" / "traces.md").read_text().split("Columns may stand")[0]
+    named = [line.split("|")[1].strip().split(" (")[0] for line in table.splitlines() if line.startswith("| ")][1:]
+    shown = {name.removesuffix(" trace") for name in TRACES} | set(TRACES)
+    assert [name for name in named if name not in shown] == []
+    assert len(GRIDS) >= 8
+
+
+@pytest.mark.parametrize("name", TRACES)
+def test_a_trace_block_is_read(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "trace"
+    file.write_text(TRACES[name], encoding="utf-8")
+    trace = read_trace(file)
+    assert trace.requests >= 1
+    assert name.split()[0].lower() in trace.format.lower()
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_grid_block_is_read(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "grid"
+    file.write_text(GRIDS[name], encoding="utf-8")
+    signal = read_series(file)
+    assert signal.scope == ("direct" if "direct" in name else "lifecycle")
+    assert len(signal.g_per_kwh) >= 2
+    whose = name.replace("Two columns", "two-column").replace("UK Carbon Intensity", "UK").split(",")[0].split()[0]
+    assert whose in signal.source
