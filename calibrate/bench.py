@@ -10,18 +10,19 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
+from calibrate import adaptive, protocol
 from calibrate import points as grids
-from calibrate import protocol
 from calibrate.checkpoint import Checkpoint
 from calibrate.clock import VirtualClock
 from calibrate.errors import BenchError, DoesNotFit
 from calibrate.meter import Device, EstimateMeter, Meter
 from calibrate.names import gpu_name, slug
-from calibrate.points import Grid
+from calibrate.points import Grid, Point
 from calibrate.protocol import Bench, Timing
+from calibrate.raw import write_samples
 from calibrate.runners import MemoryInfo, StepRunner
 from calibrate.runners.fake import FakeGpu, FakeRunner, Sensor
-from calibrate.schedule import Progress, run
+from calibrate.schedule import Progress, Schedule
 from calibrate.summary import columns
 from profiles import catalog
 from profiles.inputs import InputError, near_miss
@@ -46,11 +47,13 @@ def measure(
     quick: bool = False,
     progress: Callable[[Progress], None] | None = None,
     checkpoint: Path | None = None,
+    raw: Path | None = None,
     date: str | None = None,
     seed: int = 0,
     fake_gpu: str | FakeGpu = "h100-sxm-80gb",
     timing: Timing | None = None,
     grid: Grid | None = None,
+    meter: Meter | None = None,
 ) -> Profile:
     """Measure time and power of prefill and decode steps of one model on one device.
 
@@ -63,11 +66,13 @@ def measure(
         quick: one short repeat on a small grid.
         progress: called before every window and at the end.
         checkpoint: a file that keeps every finished window; an existing one of the same run is taken up again.
+        raw: a Parquet file for the meter's raw samples.
         date: of the profile, today by default.
         seed: of the order of points, the weights and the fake's noise.
         fake_gpu: the GPU that the fake runner simulates: a name of the catalogue, or a FakeGpu with its own sensor.
         timing: other durations than the full or quick protocol's.
-        grid: other points than the stated grids.
+        grid: these points; without it quick and CPU runs have a stated grid, full ones find theirs.
+        meter: another power source than NVML, or than the estimate on a CPU (torch runner).
 
     Raises:
         NoGpu: device "cuda" and none is there (exit code 4).
@@ -77,9 +82,10 @@ def measure(
     """
     llm = catalog.llm(model) if isinstance(model, str) else model
     timing = timing or (protocol.QUICK if quick else protocol.FULL)
-    grid = grid or (grids.CPU if device == "cpu" and runner == "torch" else grids.QUICK if quick else grids.FULL)
+    if grid is None and (quick or (device == "cpu" and runner == "torch")):
+        grid = grids.CPU if device == "cpu" and runner == "torch" else grids.QUICK
     with ExitStack() as stack:
-        meter, bench_runner = _open(stack, llm, runner, gpu_index, device, precision, seed, fake_gpu)
+        meter, bench_runner = _open(stack, llm, runner, gpu_index, device, precision, seed, fake_gpu, meter)
         about = meter.device()
         for refusal in meter.refusals():
             raise BenchError(f"{about.name}: {refusal}")
@@ -101,13 +107,14 @@ def measure(
         bench_runner.load()
         memory = bench_runner.memory()
         capacity = _kv_capacity(llm, precision, memory)
-        points, notes = grids.plan(grid, capacity, llm.max_context or None)
-        for note in notes:
-            record.add_note(note)
         if "loaded" not in record.idle:
             record.add_idle("loaded", bench.idle())
-        run(bench, bench_runner, points, record, seed, progress)
+        schedule = Schedule(bench, bench_runner, record, seed, progress)
+        points = _points(schedule, record, grid, capacity, llm)
+        schedule.repeats(points)
         prefill, decode = columns(points, record.windows)
+        if raw is not None:
+            write_samples(record, raw)
         idle = record.idle
         return Profile(
             gpu=_gpu(meter, about),
@@ -133,6 +140,18 @@ def measure(
         )
 
 
+def _points(schedule: Schedule, record: Checkpoint, grid: Grid | None, capacity: int, llm: Llm) -> list[Point]:
+    """A stated grid's points that fit, or those that exploring finds worth measuring, with the stated pasts."""
+    points, notes = grids.plan(grid or grids.FULL, capacity, llm.max_context or None)
+    if grid is None:
+        behind = [point for point in points if point.phase == "prefill" and point.context]
+        found = adaptive.rows(capacity, llm.max_context or None, grids.FULL.contexts)
+        return [point for phase in found for point in schedule.explore(phase)] + behind
+    for note in notes:
+        record.add_note(note)
+    return points
+
+
 def _open(
     stack: ExitStack,
     llm: Llm,
@@ -142,6 +161,7 @@ def _open(
     precision: str,
     seed: int,
     fake_gpu: str | FakeGpu,
+    given: Meter | None,
 ) -> tuple[Meter, StepRunner]:
     """The meter first: its bare idle must be read before torch makes a context. Both are closed with `stack`."""
     meter: Meter
@@ -158,7 +178,7 @@ def _open(
 
         if device not in ("cuda", "cpu"):
             raise InputError(f"device {device} is unknown", mend=near_miss(device, ("cuda", "cpu")))
-        meter = EstimateMeter(RealClock()) if device == "cpu" else NvmlMeter(gpu_index)
+        meter = given or (EstimateMeter(RealClock()) if device == "cpu" else NvmlMeter(gpu_index))
         stack.callback(meter.close)
         opened = TorchRunner(llm, device, precision, None if device == "cpu" else meter.device().uuid, seed)
     else:
@@ -187,7 +207,7 @@ def _kv_capacity(llm: Llm, precision: str, memory: MemoryInfo) -> int:
 
 
 def _gpu(meter: Meter, about: Device) -> str:
-    if meter.kind == "estimate":
+    if meter.kind in ("estimate", "rapl", "csv"):
         return f"cpu-{slug(about.name)}"
     return about.name if meter.kind == "fake" else gpu_name(about.name)
 
@@ -195,13 +215,15 @@ def _gpu(meter: Meter, about: Device) -> str:
 def _provenance(meter: Meter, about: Device, runner: StepRunner, record: Checkpoint, date: str | None) -> Provenance:
     """Where the figures come from; an estimate and a simulation are never called measured."""
     notes = [f"device: {about.name}, {about.uuid}", *(f"{name}: {value}" for name, value in about.facts.items())]
-    notes += [_KERNELS, *_observed(record), *record.notes]
-    versions = {"carbonfleet": _version(), "python": platform.python_version(), **runner.versions}
+    notes += [_KERNELS, *observed(record), *record.notes]
+    versions = {"carbonfleet": version(), "python": platform.python_version(), **runner.versions}
     if about.driver:
         versions["driver"] = about.driver
     date = date or datetime.date.today().isoformat()
     what = {
         "nvml": ("measured", "T0", "carbonfleet calibrate, torch runner, NVML"),
+        "rapl": ("measured", "T0", "carbonfleet calibrate, torch runner on a CPU, RAPL: packages alone"),
+        "csv": ("measured", "T0", "carbonfleet calibrate, torch runner on a CPU, wall power of the whole machine"),
         "fake": ("synthetic", "T3", "carbonfleet calibrate, fake runner: simulated physics and sensor"),
         "estimate": (
             "predicted",
@@ -216,7 +238,7 @@ def _provenance(meter: Meter, about: Device, runner: StepRunner, record: Checkpo
             "kind": what[0],
             "tier": what[1],
             "source": what[2],
-            "licence": "own measurement" if meter.kind == "nvml" else "own computation",
+            "licence": "own measurement" if what[0] == "measured" else "own computation",
             "date": date,
             "versions": versions,
             "notes": notes,
@@ -224,7 +246,7 @@ def _provenance(meter: Meter, about: Device, runner: StepRunner, record: Checkpo
     )
 
 
-def _observed(record: Checkpoint) -> list[str]:
+def observed(record: Checkpoint) -> list[str]:
     """Clocks and temperatures over all windows, in one line each."""
     windows = [window for row in record.windows.values() for window in row]
     found = []
@@ -237,7 +259,8 @@ def _observed(record: Checkpoint) -> list[str]:
     return found
 
 
-def _version() -> str:
+def version() -> str:
+    """carbonfleet's own version."""
     try:
         return importlib.metadata.version("carbonfleet")
     except importlib.metadata.PackageNotFoundError:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from calibrate.protocol import IdleWindow, Window
+from calibrate.phases import Mix
+from calibrate.protocol import IdleWindow, RawSample, Window
 from profiles.inputs import InputError, read_text
 from profiles.outputs import OutputError
 
@@ -34,20 +36,28 @@ class Checkpoint:
         self.windows: dict[str, list[Window]] = {}
         self.idle: dict[str, IdleWindow] = {}
         self.notes: list[str] = []
+        self.mixes: dict[str, Mix] = {}
+        self.samples: dict[str, list[list[RawSample]]] = {}
         if path is not None and path.exists() and path.stat().st_size:
             self._take_up(path, identity)
         else:
             self._append({"run": identity})
 
-    def add(self, label: str, window: Window) -> None:
-        """Keep one window of the point `label`."""
+    def add(self, label: str, window: Window, samples: Sequence[RawSample] = ()) -> None:
+        """Keep one window of the point `label` and the meter's raw samples in it."""
         self.windows.setdefault(label, []).append(window)
-        self._append({"point": label, "window": asdict(window)})
+        self.samples.setdefault(label, []).append(list(samples))
+        self._append({"point": label, "window": asdict(window), "samples": self.samples[label][-1]})
 
     def add_idle(self, state: str, window: IdleWindow) -> None:
         """Keep the idle power in `state` (no_context or loaded)."""
         self.idle[state] = window
         self._append({"idle": state, "window": asdict(window)})
+
+    def add_mix(self, label: str, mix: Mix) -> None:
+        """Keep one window of mixed load."""
+        self.mixes[label] = mix
+        self._append({"mix": label, "window": asdict(mix)})
 
     def add_note(self, note: str) -> None:
         """Keep a sentence for the profile, once."""
@@ -65,8 +75,12 @@ class Checkpoint:
                     _same_run(path, record["run"], identity)
                 elif "point" in record:
                     self.windows.setdefault(record["point"], []).append(Window(**record["window"]))
+                    raw: list[RawSample] = [(a, b, c, d, e) for a, b, c, d, e in record.get("samples", ())]
+                    self.samples.setdefault(record["point"], []).append(raw)
                 elif "idle" in record:
                     self.idle[record["idle"]] = IdleWindow(**record["window"])
+                elif "mix" in record:
+                    self.mixes[record["mix"]] = Mix(**record["window"])
                 else:
                     self.notes.append(record["note"])
             except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -15,6 +15,10 @@ class NoGpu(CarbonfleetError):  # noqa: N818 - says what is the matter
         super().__init__(" ".join(f"no GPU to measure ({why}); {mend}".split()))
 
 
+class NoMeter(CarbonfleetError):  # noqa: N818 - says what is the matter
+    """The power source that was asked for is not there."""
+
+
 class BenchError(CarbonfleetError):
     """The bench refuses or cannot go on: MIG, foreign processes, a counter that went back, no torch."""
 

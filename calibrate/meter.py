@@ -1,7 +1,7 @@
 """Meters behind one small interface: what a device is, what it has used, what it draws and how it feels.
 
-NVML is in calibrate/nvml.py, the simulated sensor in calibrate/runners/fake.py; here are the interface and the
-estimate for machines without any sensor.
+NVML is in calibrate/nvml.py, RAPL, wall meters, sums and none in calibrate/meters.py, the simulated sensor in
+calibrate/runners/fake.py; here are the interface and the estimate for machines without any sensor.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Literal, Protocol
 from calibrate.clock import Clock
 
 POWER_CAP = "sw_power_cap"  # normal for prefill: the point is kept and flagged
+Kind = Literal["nvml", "rapl", "csv", "estimate", "none", "fake"]
 THERMAL = frozenset({"hw_slowdown", "sw_thermal", "hw_thermal", "hw_power_brake"})  # the point is invalid
 
 
@@ -44,7 +45,7 @@ class State:
 class Meter(Protocol):
     """A power source of one device. `gain_rel` is its systematic relative error, 1 sigma."""
 
-    kind: Literal["nvml", "estimate", "fake"]
+    kind: Kind
     gain_rel: float
 
     def device(self) -> Device:
@@ -76,7 +77,7 @@ class EstimateMeter:
     8 to 12 W busy a core; `gain_rel` says how little it is worth.
     """
 
-    kind: Literal["nvml", "estimate", "fake"] = "estimate"
+    kind: Kind = "estimate"
     gain_rel = 0.5
     idle_w_per_core = 2.0
     busy_w_per_core = 8.0
@@ -88,8 +89,7 @@ class EstimateMeter:
 
     def device(self) -> Device:
         """This machine's CPU."""
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return Device(_cpu_name(), "cpu", memory_bytes=float(total), facts={"cores": str(self._cores)})
+        return cpu_device()
 
     def refusals(self) -> list[str]:
         """Nothing: the estimate follows this process alone."""
@@ -116,6 +116,19 @@ class EstimateMeter:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+
+def cpu_device(facts: dict[str, str] | None = None) -> Device:
+    """This machine's CPU as a device."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Device(_cpu_name(), "cpu", memory_bytes=float(total), facts={"cores": str(os.cpu_count()), **(facts or {})})
+
+
+def machine_cpu_time_s() -> float:
+    """Seconds that all cores of this machine have been busy, all processes together (Linux)."""
+    fields = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:]
+    idle = int(fields[3]) + int(fields[4])  # idle and waiting for disks
+    return (sum(map(int, fields[:8])) - idle) / os.sysconf("SC_CLK_TCK")
 
 
 def _cpu_name() -> str:

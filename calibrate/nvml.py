@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 from calibrate.errors import BenchError, NoGpu
-from calibrate.meter import Device, State
+from calibrate.meter import Device, Kind, State
 
 _ENERGY_FIELD, _INSTANT_FIELD = 83, 186
 _SCOPES = (0, 1)
@@ -32,7 +32,7 @@ class NvmlMeter:
         BenchError: the GPU reports neither energy nor power.
     """
 
-    kind: Literal["nvml", "estimate", "fake"] = "nvml"
+    kind: Kind = "nvml"
     gain_rel = 0.05  # board sensor gain, +-5 % (arXiv 2312.02741)
 
     def __init__(self, gpu_index: int = 0, library: Any = None) -> None:

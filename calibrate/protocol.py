@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from calibrate.clock import Clock
 from calibrate.errors import BenchError
-from calibrate.meter import POWER_CAP, THERMAL, Meter
+from calibrate.meter import POWER_CAP, THERMAL, Meter, State
 from calibrate.runners import Ticket, Work
 
 CHUNK_S = 0.05  # steps are queued and timed in chunks of about this long
@@ -53,6 +53,8 @@ class Timing:
         return min(needed, max(self.window_max_s, 2 * step_s))
 
 
+RawSample = tuple[float, float | None, float | None, float | None, float | None]  # s, J, W, SM MHz, C
+
 FULL = Timing()
 QUICK = Timing(1, 1.5, 15.0, 8, 3.0, 1.0, 2.0, 10.0, 2.0, 3.0)
 
@@ -71,6 +73,8 @@ class Window:
     temperature_c: float | None
     sm_clock_mhz: float | None
     flags: list[str]
+    tokens: float | None = None  # where a server decides: the mean context of a decode, the new tokens of a prefill
+    context: float | None = None  # of the batch beside a prefill
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,7 @@ class Bench:
     def __init__(self, meter: Meter, clock: Clock, timing: Timing) -> None:
         self.meter, self.clock, self.timing = meter, clock, timing
         self.period_s = 0.0  # of the energy counter, once measured
+        self.samples: list[RawSample] = []  # of the latest window
 
     def measure_period(self, work: Work) -> float:
         """Seconds between the counter's ticks under load (median), kept for the windows; 0 without a counter."""
@@ -200,6 +205,7 @@ class Bench:
             watch.look(self.clock.now())
         end, last = self._tick(stream.pause)
         stream.drain()
+        self.samples = watch.samples
         return self._judge(stream, watch, end - begin, first, last)
 
     def _judge(
@@ -217,7 +223,7 @@ class Bench:
         return Window(
             time_s=sum(seconds for _, seconds in stream.done) / steps,
             power_w=power,
-            time_sem_rel=_block_sem_rel([seconds / n for n, seconds in stream.done]),
+            time_sem_rel=block_sem_rel([seconds / n for n, seconds in stream.done]),
             power_sem_rel=_spread_rel(watch.polled) / math.sqrt(min(periods, max(2.0, float(len(watch.polled))))),
             polled_w=polled,
             duration_s=duration_s,
@@ -248,17 +254,21 @@ class _Watch:
         self.clocks: list[float] = []
         self.temperatures: list[float] = []
         self.reasons: set[str] = set()
+        self.samples: list[RawSample] = []
+        self._state = State()
         meter.power_w()  # a meter that reports the mean since its last reading starts afresh
 
     def look(self, now: float) -> None:
         """Poll power, and the state when it is due."""
-        _collect(self.polled, self._meter.power_w())
+        power_w = self._meter.power_w()
+        _collect(self.polled, power_w)
         if now >= self._next_state:
             self._next_state = now + STATE_S
-            state = self._meter.state()
+            state = self._state = self._meter.state()
             _collect(self.clocks, state.sm_clock_mhz)
             _collect(self.temperatures, state.temperature_c)
             self.reasons |= state.reasons
+        self.samples.append((now, None, power_w, self._state.sm_clock_mhz, self._state.temperature_c))
 
     def flags(self) -> list[str]:
         """What befell: thermal or hardware slowdown makes the point invalid, the rest is kept and said."""
@@ -295,7 +305,7 @@ def _spread_rel(values: list[float]) -> float:
     return statistics.stdev(values) / mean if len(values) > 1 and mean > 0 else 0.0
 
 
-def _block_sem_rel(values: list[float]) -> float:
+def block_sem_rel(values: list[float]) -> float:
     """Relative standard error of the mean from means of consecutive blocks, which keeps short correlations in."""
     size = max(1, len(values) // BLOCKS)
     blocks = [statistics.fmean(values[i : i + size]) for i in range(0, len(values) - size + 1, size)]

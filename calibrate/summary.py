@@ -50,17 +50,23 @@ def columns(points: Sequence[Point], windows: dict[str, list[Window]]) -> tuple[
     decode = [p for p in kept if p.phase == "decode"]
     return (
         PrefillPoints(
-            new_tokens=[p.step_tokens for p in prefill],
+            new_tokens=[_tokens(used[p], p.step_tokens) for p in prefill],
             past_tokens=[p.context * p.sequences for p in prefill],
             sequences=[p.sequences for p in prefill],
             **_transposed([rows[p] for p in prefill]),
         ),
         DecodePoints(
             batch=[p.sequences for p in decode],
-            kv_tokens=[p.kv_tokens for p in decode],
+            kv_tokens=[p.sequences * _tokens(used[p], p.context) for p in decode],
             **_transposed([rows[p] for p in decode]),
         ),
     )
+
+
+def _tokens(windows: list[Window], planned: int) -> int:
+    """What was really there, where a server counted it."""
+    seen = [window.tokens for window in windows if window.tokens is not None]
+    return round(statistics.fmean(seen)) if seen else planned
 
 
 def _transposed(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:

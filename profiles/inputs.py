@@ -52,7 +52,7 @@ def near_miss(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
     if close:
         return "did you mean " + " or ".join(close) + "?"
-    return "known: " + ", ".join(names[:40]) + (", ..." if len(names) > 40 else "")
+    return "known: " + ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
 def open_bytes(path: str | Path) -> IO[bytes]:

@@ -188,7 +188,7 @@ CASES: list[tuple[str, int, str]] = [
     ("optimize study.yaml", 1, "study.yaml"),
     ("optimize broken.yaml", 1, "broken.yaml"),
     # calibrate
-    ("calibrate", 2, "MODEL"),
+    ("calibrate run", 2, "MODEL"),
     ("calibrate llama-3.1-8c --runner fake", 1, "did you mean llama-3.1-8b"),
     ("calibrate llama-3.1-8b --runner magic", 2, "fake"),
     # places that cannot be written

@@ -7,14 +7,14 @@ prefill and 5 us for decode; power is TDP x min(0.96, 0.35 + 2.2 (share of peak)
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from dataclasses import dataclass
-from typing import Literal
 
 from calibrate.clock import VirtualClock
 from calibrate.errors import DoesNotFit
-from calibrate.meter import POWER_CAP, Device, State
+from calibrate.meter import POWER_CAP, Device, Kind, State
 from calibrate.runners import MemoryInfo, workspace_bytes
 from profiles.catalog import Gpu
 from profiles.llm import Llm
@@ -34,18 +34,22 @@ class Sensor:
     chunk_time_rel: float = 0.002  # scatter of step time from chunk to chunk
     run_time_rel: float = 0.002  # and from one window to the next
     run_power_rel: float = 0.003
+    drift_rel: float = 0.0  # slow wander of the gain, to and fro
+    drift_period_s: float = 300.0
     slowdown_at_s: float | None = None  # from then on the thermal slowdown is reported
+    cool_after_s: float | None = None  # and for so long
 
 
 class FakeGpu:
     """A device with a queue, a power timeline and a sensor; it is the meter as well (see Meter)."""
 
-    kind: Literal["nvml", "estimate", "fake"] = "fake"
+    kind: Kind = "fake"
     gain_rel = 0.05
 
     def __init__(self, clock: VirtualClock, gpu: Gpu, sensor: Sensor, seed: int) -> None:
         self.clock, self.gpu, self.sensor = clock, gpu, sensor
         self.random = random.Random(seed)
+        self._phase = random.Random(f"drift {seed}").random()
         self.tdp_w = gpu.tdp_w or 400.0
         self.bare_w = gpu.idle_w or 0.1 * self.tdp_w
         self.idle_w = self.bare_w  # rises once something is loaded
@@ -101,7 +105,8 @@ class FakeGpu:
     def state(self) -> State:
         """60 C, full clock, power-capped when the physics says so."""
         self._catch_up()
-        hot = self.sensor.slowdown_at_s is not None and self.clock.now() >= self.sensor.slowdown_at_s
+        begin, length = self.sensor.slowdown_at_s, self.sensor.cool_after_s
+        hot = begin is not None and begin <= self.clock.now() < begin + (math.inf if length is None else length)
         capped = self._readings[-1] > 0.93 * _CAP * self.tdp_w * self.sensor.gain
         reasons = ({"hw_thermal"} if hot else set()) | ({POWER_CAP} if capped else set())
         return State(60.0, 1980.0, frozenset(reasons))
@@ -114,9 +119,14 @@ class FakeGpu:
         while (tick := (self._ticks + 1) * self.sensor.update_s) <= self.clock.now():
             self._ticks += 1
             noise = 1.0 + self.random.gauss(0.0, self.sensor.noise_rel)
-            reading = self._mean_w(tick - self.sensor.look_s, tick) * self.sensor.gain * noise
+            reading = self._mean_w(tick - self.sensor.look_s, tick) * self.sensor.gain * noise * self._wander(tick)
             self._readings.append(reading)
             self._counter_j += reading * self.sensor.update_s
+
+    def _wander(self, at_s: float) -> float:
+        """The gain's slow drift at a moment, its phase drawn with the seed."""
+        turn = at_s / self.sensor.drift_period_s + self._phase
+        return 1.0 + self.sensor.drift_rel * math.sin(2.0 * math.pi * turn)
 
     def _mean_w(self, begin: float, end: float) -> float:
         """True mean power over [begin, end), reading the timeline; what is older is forgotten."""
