@@ -54,6 +54,7 @@ def measure(
     timing: Timing | None = None,
     grid: Grid | None = None,
     meter: Meter | None = None,
+    clock_mhz: float | None = None,
 ) -> Profile:
     """Measure time and power of prefill and decode steps of one model on one device.
 
@@ -72,6 +73,7 @@ def measure(
         fake_gpu: the GPU that the fake runner simulates: a name of the catalogue, or a FakeGpu with its own sensor.
         timing: other durations than the full or quick protocol's.
         grid: these points; without it quick and CPU runs have a stated grid, full ones find theirs.
+        clock_mhz: the SM clock that somebody has locked, for the profile.
         meter: another power source than NVML, or than the estimate on a CPU (torch runner).
 
     Raises:
@@ -98,6 +100,7 @@ def measure(
             "precision": precision,
             "seed": seed,
             "power_limit_w": about.power_limit_w,
+            "clock_mhz": clock_mhz,
             "timing": asdict(timing),
         }
         record = Checkpoint(checkpoint, identity)
@@ -121,6 +124,7 @@ def measure(
             model=llm.name,
             precision=precision,
             engine=bench_runner.engine,
+            clock_mhz=clock_mhz,
             power_limit_w=about.power_limit_w,
             layer="kernels",
             provenance=_provenance(meter, about, bench_runner, record, date),

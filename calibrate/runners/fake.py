@@ -14,12 +14,15 @@ from dataclasses import dataclass
 
 from calibrate.clock import VirtualClock
 from calibrate.errors import DoesNotFit
+from calibrate.knobs import Setting
 from calibrate.meter import POWER_CAP, Device, Kind, State
 from calibrate.runners import MemoryInfo, workspace_bytes
 from profiles.catalog import Gpu
 from profiles.llm import Llm
 
 _CAP = 0.96
+FULL_CLOCK_MHZ = 1980.0
+_CLOCK_POWER = 2.4  # exponent of dynamic power with the clock: f V^2, and V follows f in part
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,8 @@ class FakeGpu:
         self.clock, self.gpu, self.sensor = clock, gpu, sensor
         self.random = random.Random(seed)
         self._phase = random.Random(f"drift {seed}").random()
-        self.tdp_w = gpu.tdp_w or 400.0
+        self.tdp_w = self.limit_w = gpu.tdp_w or 400.0
+        self.clock_share = 1.0  # of full clock; see FakeKnobs
         self.bare_w = gpu.idle_w or 0.1 * self.tdp_w
         self.idle_w = self.bare_w  # rises once something is loaded
         self.busy_until = 0.0
@@ -77,7 +81,7 @@ class FakeGpu:
 
     def device(self) -> Device:
         """A device that cannot be mistaken for a real one."""
-        return Device(self.gpu.name, "fake", self.gpu.memory_bytes, self.tdp_w, None, {"sensor": "simulated"})
+        return Device(self.gpu.name, "fake", self.gpu.memory_bytes, self.limit_w, None, {"sensor": "simulated"})
 
     def refusals(self) -> list[str]:
         """Nothing: nobody else is here."""
@@ -107,9 +111,9 @@ class FakeGpu:
         self._catch_up()
         begin, length = self.sensor.slowdown_at_s, self.sensor.cool_after_s
         hot = begin is not None and begin <= self.clock.now() < begin + (math.inf if length is None else length)
-        capped = self._readings[-1] > 0.93 * _CAP * self.tdp_w * self.sensor.gain
+        capped = self._readings[-1] > 0.93 * _CAP * self.limit_w * self.sensor.gain
         reasons = ({"hw_thermal"} if hot else set()) | ({POWER_CAP} if capped else set())
-        return State(60.0, 1980.0, frozenset(reasons))
+        return State(60.0, FULL_CLOCK_MHZ * self.clock_share, frozenset(reasons))
 
     def close(self) -> None:
         """Nothing to give back."""
@@ -144,6 +148,33 @@ class FakeGpu:
             dry = max(at, self.busy_until)
             joules, at, watts = joules + watts * (dry - at), dry, self.idle_w
         return (joules + watts * (end - at)) / (end - begin)
+
+
+class FakeKnobs:
+    """The knobs of simulated devices: each setting gets a device of its own, made by `device`."""
+
+    def __init__(self) -> None:
+        self.setting = Setting()
+
+    def __enter__(self) -> FakeKnobs:
+        """Nothing to remember."""
+        return self
+
+    def apply(self, setting: Setting) -> None:
+        """From now on `device` gives this."""
+        self.setting = setting
+
+    def __exit__(self, *_: object) -> None:
+        """As found."""
+        self.setting = Setting()
+
+    def device(self, gpu: Gpu, seed: int = 0) -> FakeGpu:
+        """A device under the present setting."""
+        made = FakeGpu(VirtualClock(), gpu, Sensor(), seed)
+        if self.setting.clock_mhz is not None:
+            made.clock_share = min(1.0, self.setting.clock_mhz / FULL_CLOCK_MHZ)
+        made.limit_w = min(made.tdp_w, self.setting.power_limit_w or made.tdp_w)
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +249,15 @@ class FakeRunner:
         held = sequences * (context if phase == "decode" else context + new)
         traffic = self._weights_bytes + held * self._kv_bytes
         overhead_s = llm.layers * (5e-6 if phase == "decode" else 45e-6)
-        time_s = overhead_s + max(arithmetic / (0.75 * self._flops), traffic / (0.9 * gpu.bandwidth_bytes_per_s))
-        share = arithmetic / time_s / self._flops
-        tdp = self.device.tdp_w
-        return time_s, tdp * min(_CAP, 0.35 + 2.2 * share**0.89 + 1e-10 * traffic / time_s / tdp)
+        tdp, slow = self.device.tdp_w, self.device.clock_share
+        compute_s = arithmetic / (0.75 * self._flops * slow)
+        time_s = overhead_s / slow + max(compute_s, traffic / (0.9 * gpu.bandwidth_bytes_per_s))
+        share = arithmetic / time_s / self._flops / slow
+        power_w = tdp * (0.15 + (0.20 + 2.2 * share**0.89) * slow**_CLOCK_POWER + 1e-10 * traffic / time_s / tdp)
+        most_w = _CAP * self.device.limit_w
+        if power_w > most_w and self.device.limit_w < tdp:  # a lowered limit slows the clock until the power fits
+            time_s *= (power_w / most_w) ** (1.0 / _CLOCK_POWER)
+        return time_s, min(most_w, power_w)
 
     def memory(self) -> MemoryInfo:
         """Bytes by the catalogue's figures."""

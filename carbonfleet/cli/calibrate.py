@@ -249,6 +249,128 @@ def _dry_run(llm: Llm, runner: str, asked: dict[str, Any], as_json: bool) -> Non
     click.echo(f"{len(found['points'])} points, about {found['minutes']:.0f} minutes")
 
 
+def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...]:
+    try:
+        found = tuple(float(part) for part in value.split(",")) if value else ()
+    except ValueError:
+        found = (-1.0,)
+    if any(not 0 < number < 1e5 for number in found):
+        raise click.BadParameter("write numbers like 1980,1500,1100", ctx=ctx, param=param)
+    return found
+
+
+@command.command(
+    "sweep", epilog="Example: calibrate sweep llama-3.1-8b --clocks 1980,1500 -o sweep", context_settings=opt.HELP
+)
+@click.argument("model")
+@click.option("--clocks", callback=_numbers, metavar="MHZ,...", help="SM clocks to lock, one after the other.")
+@click.option("--power-limits", callback=_numbers, metavar="W,...", help="Power limits to set, one after the other.")
+@click.option("--runner", type=click.Choice(["torch", "fake"]), default="torch", show_default=True, help="As in run.")
+@gpu_option
+@click.option("--precision", default="bf16", show_default=True, help="Number format of weights and cache.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the profiles.")
+@opt.json_option
+@opt.quiet_option
+def sweep(
+    model: str,
+    clocks: tuple[float, ...],
+    power_limits: tuple[float, ...],
+    runner: str,
+    gpu: tuple[int, ...],
+    precision: str,
+    output: Path,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Measure energy and time of MODEL under locked clocks or power limits. Needs root; all is put back, always.
+
+    Nothing else changes clocks or limits: run, idle and check leave the GPU as they find it.
+    """
+    from calibrate import measure
+    from calibrate.knobs import Knobs, NvmlKnobs, Setting
+    from calibrate.runners.fake import FakeKnobs
+    from calibrate.sweep import sweep as run_sweep
+    from profiles.catalog import gpu as card
+
+    settings = [Setting(clock_mhz=mhz) for mhz in clocks] + [Setting(power_limit_w=watts) for watts in power_limits]
+    if not settings:
+        raise click.UsageError("give --clocks or --power-limits")
+    llm = _llm(model)
+    fake = FakeKnobs()
+    knobs: Knobs = fake if runner == "fake" else NvmlKnobs(gpu[:1])
+
+    def one(setting: Setting, checkpoint: Path, progress: Any) -> Profile:
+        return measure(
+            llm,
+            runner=runner,
+            gpu_index=gpu[0],
+            precision=precision,
+            quick=True,
+            progress=progress,
+            checkpoint=checkpoint,
+            fake_gpu=fake.device(card("h100-sxm-80gb")),
+            clock_mhz=setting.clock_mhz,
+        )
+
+    with _watch(quiet) as progress:
+        found = run_sweep(settings, knobs, one, output, progress)
+    _print_sweep(found, as_json)
+
+
+def _print_sweep(found: list[Any], as_json: bool) -> None:
+    from carbonfleet.text import figure, table
+
+    rows = [
+        {
+            "setting": each.setting.label,
+            "file": str(each.file),
+            "prefill_time_s": each.prefill_time_s,
+            "prefill_j_per_token": each.prefill_j_per_token,
+            "decode_time_s": each.decode_time_s,
+            "decode_j_per_token": each.decode_j_per_token,
+        }
+        for each in found
+    ]
+    if as_json:
+        opt.print_json({"settings": rows})
+        return
+    first = rows[0]
+
+    def against(row: dict[str, Any], key: str, scale: float) -> str:
+        return f"{figure(scale * row[key])} ({100 * (row[key] / first[key] - 1):+.0f} %)"
+
+    head = ["setting", "prefill ms", "prefill mJ a token", "decode ms", "decode mJ a token"]
+    keys = ("prefill_time_s", "prefill_j_per_token", "decode_time_s", "decode_j_per_token")
+    click.echo("\n".join(table(head, [[row["setting"], *(against(row, key, 1000.0) for key in keys)] for row in rows])))
+
+
+@command.command("check", epilog="Example: calibrate check mine.json", context_settings=opt.HELP)
+@click.argument("profile", type=opt.FILE)
+@click.option("--runner", type=click.Choice(["torch", "fake"]), default="torch", show_default=True, help="As in run.")
+@click.option("--device", type=click.Choice(["cuda", "cpu"]), default="cuda", show_default=True, help="What runs it.")
+@gpu_option
+@opt.json_option
+@opt.quiet_option
+def check(profile: str, runner: str, device: str, gpu: tuple[int, ...], as_json: bool, quiet: bool) -> None:
+    """Measure three points of a PROFILE again and say how far they have drifted; exits 1 beyond its stated interval."""
+    from calibrate.drift import drift
+    from profiles.inputs import CarbonfleetError
+    from profiles.profile import load
+
+    with _watch(quiet) as progress:
+        found = drift(load(profile), runner=runner, device=device, gpu_index=gpu[0], progress=progress)
+    if as_json:
+        opt.print_json({"file": profile, "points": [each.document() for each in found]})
+    else:
+        for each in found:
+            click.echo(each.line())
+    bad = [each for each in found if not each.agrees]
+    if bad:
+        raise CarbonfleetError(
+            f"{len(bad)} of {len(found)} points have drifted beyond the stated interval; calibrate again"
+        )
+
+
 @command.command("idle", epilog="Example: calibrate idle --gpu 0", context_settings=opt.HELP)
 @gpu_option
 @meter_option
