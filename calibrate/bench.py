@@ -23,7 +23,7 @@ from calibrate.raw import write_samples
 from calibrate.runners import MemoryInfo, StepRunner
 from calibrate.runners.fake import FakeGpu, FakeRunner, Sensor
 from calibrate.schedule import Progress, Schedule
-from calibrate.summary import columns
+from calibrate.summary import columns, mixed_table
 from profiles import catalog
 from profiles.inputs import InputError, near_miss
 from profiles.llm import Llm
@@ -140,15 +140,16 @@ def measure(
             ),
             prefill=prefill,
             decode=decode,
+            mixed=mixed_table(points, record.windows),
             systematic=Systematic(power_rel=meter.gain_rel),
         )
 
 
 def _points(schedule: Schedule, record: Checkpoint, grid: Grid | None, capacity: int, llm: Llm) -> list[Point]:
-    """A stated grid's points that fit, or those that exploring finds worth measuring, with the stated pasts."""
+    """A stated grid's points that fit, or those exploring finds worth measuring, with stated pasts and mixed steps."""
     points, notes = grids.plan(grid or grids.FULL, capacity, llm.max_context or None)
     if grid is None:
-        behind = [point for point in points if point.phase == "prefill" and point.context]
+        behind = [point for point in points if point.phase == "mixed" or (point.phase == "prefill" and point.context)]
         found = adaptive.rows(capacity, llm.max_context or None, grids.FULL.contexts)
         return [point for phase in found for point in schedule.explore(phase)] + behind
     for note in notes:

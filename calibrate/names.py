@@ -7,6 +7,16 @@ import re
 # words that must all stand in the driver's name -> catalogue name; the first match wins
 _KNOWN: list[tuple[tuple[str, ...], str]] = [
     (("gh200",), "gh200"),
+    (("gb300",), "gb300"),
+    (("b300",), "b300-sxm-288gb"),
+    (("gb200",), "gb200"),
+    (("h100", "nvl"), "h100-nvl-94gb"),
+    (("h20",), "h20"),
+    (("a30",), "a30"),
+    (("l40",), "l40"),
+    (("rtx", "a6000"), "rtx-a6000"),
+    (("rtx", "3090"), "rtx-3090"),
+    (("rtx", "5090"), "rtx-5090"),
     (("h100", "pcie"), "h100-pcie-80gb"),
     (("h100", "80gb"), "h100-sxm-80gb"),
     (("h200",), "h200-sxm-141gb"),

@@ -189,6 +189,8 @@ def _prepared(runner: StepRunner, point: Point) -> Iterator[Work]:
     """The point's work, released afterwards whatever happens."""
     if point.phase == "decode":
         work = runner.decode(point.sequences, point.context)
+    elif point.phase == "mixed":
+        work = runner.mixed(point.new, point.sequences, point.context)
     else:
         work = runner.prefill(point.new, point.context, point.sequences)
     try:

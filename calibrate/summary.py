@@ -16,7 +16,7 @@ from typing import Any
 from calibrate.errors import BenchError
 from calibrate.points import Point
 from calibrate.protocol import Window
-from profiles.profile import DecodePoints, PrefillPoints
+from profiles.profile import DecodePoints, Mixed, MixedPoints, PrefillPoints
 
 _PRIOR_DOF = 8  # the pooled variance counts as this many degrees of freedom at most
 _REPEATS_AGREE = 0.03
@@ -28,7 +28,7 @@ def columns(points: Sequence[Point], windows: dict[str, list[Window]]) -> tuple[
     Raises:
         BenchError: a phase has no point, or none that is valid.
     """
-    kept = sorted(point for point in points if windows.get(point.label))
+    kept = sorted(point for point in points if windows.get(point.label) and point.phase != "mixed")
     used = {point: _usable(windows[point.label]) for point in kept}
     time_rel = _random_rel([([w.time_s for w in used[p]], [w.time_sem_rel for w in used[p]]) for p in kept])
     power_rel = _random_rel([([w.power_w for w in used[p]], [w.power_sem_rel for w in used[p]]) for p in kept])
@@ -59,6 +59,26 @@ def columns(points: Sequence[Point], windows: dict[str, list[Window]]) -> tuple[
             batch=[p.sequences for p in decode],
             kv_tokens=[p.sequences * _tokens(used[p], p.context) for p in decode],
             **_transposed([rows[p] for p in decode]),
+        ),
+    )
+
+
+def mixed_table(points: Sequence[Point], windows: dict[str, list[Window]]) -> Mixed:
+    """The table of mixed steps that were measured, or the default rule where none was."""
+    kept = sorted(point for point in points if point.phase == "mixed" and windows.get(point.label))
+    used = {point: _usable(windows[point.label]) for point in kept}
+    if not kept:
+        return Mixed()
+    return Mixed(
+        rule="table",
+        points=MixedPoints(
+            new_tokens=[point.new for point in kept],
+            past_tokens=[0] * len(kept),
+            batch=[point.sequences for point in kept],
+            kv_tokens=[point.sequences * point.context for point in kept],
+            time_s=[statistics.fmean(w.time_s for w in used[point]) for point in kept],
+            power_w=[statistics.fmean(w.power_w for w in used[point]) for point in kept],
+            flags=[_flags(used[point]) for point in kept],
         ),
     )
 

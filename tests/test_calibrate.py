@@ -240,7 +240,7 @@ def test_unknown_runner_and_device() -> None:
 
 def test_the_grid_is_cut_to_memory_and_context() -> None:
     points, notes = plan(FULL, 10**9)
-    assert len(points) == 9 + 12
+    assert len(points) == 9 + 12 + 12  # prefill, decode, mixed
     assert notes == []
     points, notes = plan(Grid((128, 4096), (), (1, 16, 64), (256, 2048)), 20_000, 2048)
     assert [p.label for p in points if p.phase == "prefill"] == ["prefill 1 x 128"]

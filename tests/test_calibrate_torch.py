@@ -11,11 +11,15 @@ import pytest
 from calibrate import NoGpu, measure
 from calibrate.points import Grid
 from calibrate.protocol import Timing
-from calibrate.runners.torch_llama import Decoder, TorchRunner
-from profiles.catalog import Llm, llm
+from calibrate.runners.decoder import Decoder, Pass
+from calibrate.runners.torch_llama import TorchRunner
+from profiles.catalog import llm
 from profiles.inputs import InputError
+from profiles.llm import Llm
 from profiles.profile import save
 from profiles.step import StepModel
+from sim.run import run
+from sim.scenario import Scenario
 
 torch = pytest.importorskip("torch", reason="torch is an extra")
 
@@ -34,7 +38,8 @@ def test_prefill_in_chunks_and_decode_through_the_cache_equal_a_full_pass() -> N
     tokens = model.tokens(2, 12)
 
     def step(cache: object, start: int, end: int) -> object:
-        return model.logits(tokens[:, start:end], cache, start, model.rotation(start, end - start), True)
+        group = Pass(tokens[:, start:end], cache, start, model.rotation(start, end - start))
+        return model.logits(group, all_positions=True)
 
     full = step(model.cache(2, 12), 0, 12)
     cache = model.cache(2, 12)
@@ -42,10 +47,50 @@ def test_prefill_in_chunks_and_decode_through_the_cache_equal_a_full_pass() -> N
     assert full.shape == (2, 12, 97)
     assert full.std() > 0.01
     assert torch.allclose(full, parts, atol=1e-4)
-    shifted = model.logits(tokens, model.cache(2, 12), 0, model.rotation(1, 12), True)
+    shifted = model.logits(Pass(tokens, model.cache(2, 12), 0, model.rotation(1, 12)), all_positions=True)
     assert torch.allclose(full, shifted, atol=1e-4)  # rotary attention sees distances only
-    last = model.logits(tokens, model.cache(2, 12), 0, model.rotation(0, 12))
+    last = model.logits(Pass(tokens, model.cache(2, 12), 0, model.rotation(0, 12)))
     assert torch.allclose(last[:, 0], full[:, -1], atol=1e-4)
+
+
+def test_a_mixed_step_is_its_two_parts_at_once() -> None:
+    """A prompt's chunk beside three decodes: the logits of each alone, from one pass over the weights."""
+    model = Decoder(tiny(), torch.device("cpu"), torch.float32, seed=4)
+    chunk, batch = Pass.of(model, 1, 7, 5), Pass.of(model, 3, 1, 9)
+    both = model.logits(chunk, batch)
+    assert both.shape == (4, 1, 97)
+    assert torch.allclose(both[:1], model.logits(chunk), atol=1e-5)
+    assert torch.allclose(both[1:], model.logits(batch), atol=1e-5)
+
+
+@pytest.mark.parametrize("shared", [0, 24])
+def test_experts_are_those_of_a_plain_loop(shared: int) -> None:
+    """Every token passes through k experts, evenly placed, each weighted by the router's softmax over its choice."""
+    shape = tiny(experts=8, experts_per_token=2, expert_intermediate=32, shared_intermediate=shared, dense_layers=1)
+    model = Decoder(shape, torch.device("cpu"), torch.float32, seed=6)
+    assert "router" not in model.layers[0]
+    weights, x = model.layers[1], torch.randn(1, 11, 64)
+    found = model._mlp(x, weights)[0]
+    expected = torch.zeros(11, 64)
+    shares = (x[0] @ weights["router"].T).topk(2, dim=-1).values.softmax(-1).reshape(-1)
+    hit = round(8 * (1 - (1 - 2 / 8) ** 11))
+    each = -(-22 // hit)
+    for slot in range(22):
+        expert, token = slot // each, slot // 2
+        gate, up = (x[0, token] @ weights["experts_in"][expert]).chunk(2)
+        expected[token] += shares[slot] * ((torch.nn.functional.silu(gate) * up) @ weights["experts_out"][expert])
+    if shared:
+        gate, up = (x[0] @ weights["gate_up"].T).chunk(2, dim=-1)
+        expected += (torch.nn.functional.silu(gate) * up) @ weights["down"].T
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_a_mixture_of_experts_is_calibrated(tmp_path: Path) -> None:
+    shape = tiny(experts=8, experts_per_token=2, expert_intermediate=32, intermediate=64)
+    grid = Grid((8, 32), (), (1, 4), (16, 64))
+    profile = measure(shape, device="cpu", precision="fp32", timing=SHORT, grid=grid)
+    counted = replace(shape, params=1).counted_params
+    assert profile.memory.weights_bytes == 4 * counted
 
 
 def test_attention_is_that_of_a_plain_reference() -> None:
@@ -54,7 +99,7 @@ def test_attention_is_that_of_a_plain_reference() -> None:
     model = Decoder(shape, torch.device("cpu"), torch.float32, seed=5)
     qkv = torch.randn(1, 6, (shape.heads + 2 * shape.kv_heads) * shape.head_dim)
     cos, sin = torch.ones(6, shape.head_dim), torch.zeros(6, shape.head_dim)  # no rotation
-    found = model._attend(qkv, model.cache(1, 6)[0], 0, (cos, sin))
+    found = model._attend(qkv, model.cache(1, 6)[0], Pass(None, None, 0, (cos, sin)))
     q, k, v = qkv[0].split([64, 32, 32], dim=-1)
     expected = []
     for head in range(shape.heads):
@@ -71,7 +116,7 @@ def test_cpu_profile_says_that_its_power_is_an_estimate_and_compiles(tmp_path: P
         device="cpu",
         precision="fp32",
         timing=SHORT,
-        grid=Grid((8, 32), ((8, 32),), (1, 4), (16, 64)),
+        grid=Grid((8, 32), ((8, 32),), (1, 4), (16, 64), ((8, 32), (4,), (16,))),
         date="2026-11-21",
         checkpoint=tmp_path / "run.jsonl",
     )
@@ -84,9 +129,47 @@ def test_cpu_profile_says_that_its_power_is_an_estimate_and_compiles(tmp_path: P
     assert profile.memory.weights_bytes == 4 * (2 * 97 * 64 + 64 + 2 * (128 + 128 * 64 + 64 * 64 + 3 * 128 * 64))
     assert profile.decode.kv_tokens == [16, 64, 64, 256]
     assert profile.prefill.past_tokens == [0, 32, 0]
+    assert profile.mixed.points is not None
+    assert profile.mixed.points.new_tokens == [8, 32]
+    assert profile.mixed.points.kv_tokens == [64, 64]
     save(profile, tmp_path / "p.json")
     assert StepModel(profile).decode_time_s(2, 64) > 0
     assert all(watts > 0 for watts in [*profile.prefill.power_w, *profile.decode.power_w, profile.idle.loaded_w])
+
+
+def test_a_cpu_profile_feeds_simulate(tmp_path: Path) -> None:
+    """A user's own CPU and model: measured, put into tables of their own, simulated; what is estimated is said."""
+    shape = tiny()
+    grid = Grid((8, 64), (), (1, 4), (16, 64))
+    profile = measure(shape, device="cpu", precision="fp32", timing=SHORT, grid=grid)
+    save(profile, tmp_path / "p.json")
+    (tmp_path / "gpus.csv").write_text(
+        "name,vendor,memory_gb,bandwidth_gb_s,bf16_tflops,memory_type,release_year,spec_source,bf16_source\n"
+        f"{profile.gpu},x,100000,40,1,DDR,2024,here,here\n"
+    )
+    (tmp_path / "hosts.csv").write_text(
+        f"name,gpu,gpus,cpus,dram_gb,ssd_tb,nics,chassis_2u,fans,source\nbox,{profile.gpu},1,1,64,1,1,1,1,here\n"
+    )
+    columns = ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocab", "params", "max_context")
+    (tmp_path / "llms.csv").write_text(
+        f"name,{','.join(columns)},tied_embeddings,source\n"
+        f"tiny,{','.join(str(getattr(shape, column)) for column in columns)},no,here\n"
+    )
+    asked = {
+        "generator": {"duration_s": 2.0, "rate_per_s": 10.0, "lengths": "azure-conv", "max_output_tokens": 20},
+        "start": "2023-06-01T00:00:00Z",
+        "sites": [{"name": "here", "grid": "300"}],
+        "pools": [
+            {"name": "cpu", "site": "here", "gpu": profile.gpu, "model": "tiny", "instances": 1, "precision": "fp32"}
+        ],
+        "profiles": [str(tmp_path / "p.json")],
+        "own_catalog": str(tmp_path),
+        "accounting": {"embodied_kg": {profile.gpu: 20.0}},
+    }
+    summary = run(Scenario.model_validate(asked)).summary
+    assert summary["requests"]["completed"] == summary["requests"]["total"] > 5
+    assert any("kernels alone" in text for text in summary["warnings"])
+    assert summary["pools"][0]["kind"] == "predicted"
 
 
 def test_tied_embeddings_are_held_once() -> None:
@@ -106,7 +189,8 @@ def test_without_a_gpu_one_line_and_exit_code_4() -> None:
 @pytest.mark.parametrize(
     ("shape", "device", "precision", "says"),
     [
-        (tiny(experts=8), "cpu", "fp32", "mixture of experts"),
+        (tiny(kv_rank=8), "cpu", "fp32", "latent or windowed attention"),
+        (tiny(window=8, window_layers=1), "cpu", "fp32", "latent or windowed attention"),
         (tiny(), "cpu", "fp8", "precision fp8 is not for the torch runner"),
         (tiny(), "cuda", "fp32", "fp32 is for --device cpu"),
         (tiny(kv_heads=3), "cpu", "fp32", "kv_heads divide heads"),

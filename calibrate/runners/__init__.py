@@ -66,6 +66,9 @@ class StepRunner(Protocol):
     def decode(self, batch: int, context: int) -> Work:
         """One token for each of `batch` sequences of `context` tokens, the new one included. Raises DoesNotFit."""
 
+    def mixed(self, new: int, batch: int, context: int) -> Work:
+        """A prompt of `new` tokens in the step in which `batch` sequences of `context` tokens decode."""
+
     def memory(self) -> MemoryInfo:
         """Bytes on the device after load()."""
 

@@ -240,13 +240,25 @@ class FakeRunner:
         """A decode step."""
         return FakeWork(self.device, *self.truth("decode", 1, context, batch))
 
+    def mixed(self, new: int, batch: int, context: int) -> FakeWork:
+        """A prompt beside a decode batch."""
+        return FakeWork(self.device, *self.truth("mixed", new, context, batch))
+
     def truth(self, phase: str, new: int, context: int, sequences: int) -> tuple[float, float]:
-        """True (time_s, power_w) of a step; `context` is the past of a prefill, the tokens held of a decode."""
+        """True (time_s, power_w) of a step; `context` is the past of a prefill, the tokens held of a decode.
+
+        A mixed step does what its prefill of `new` tokens and its decode of `sequences` do, reading the weights once.
+        """
         llm, gpu = self._llm, self.device.gpu
-        tokens, width = new * sequences, llm.heads * llm.head_dim
-        seen = context if phase == "decode" else context + new / 2
-        arithmetic = 2.0 * llm.active_params * tokens + 4.0 * llm.layers * width * tokens * seen
-        held = sequences * (context if phase == "decode" else context + new)
+        width = llm.heads * llm.head_dim
+        if phase == "mixed":
+            tokens, pairs, held = new + sequences, new * new / 2 + sequences * context, sequences * context + new
+        elif phase == "decode":
+            tokens, pairs, held = sequences, sequences * context, sequences * context
+        else:
+            tokens, pairs = new * sequences, new * sequences * (context + new / 2)
+            held = sequences * (context + new)
+        arithmetic = 2.0 * llm.active_params * tokens + 4.0 * llm.layers * width * pairs
         traffic = self._weights_bytes + held * self._kv_bytes
         overhead_s = llm.layers * (5e-6 if phase == "decode" else 45e-6)
         tdp, slow = self.device.tdp_w, self.device.clock_share
