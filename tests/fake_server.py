@@ -19,7 +19,7 @@ from aiohttp import web
 
 from calibrate.meter import Device, Kind, State
 
-STEP_S, SEQUENCE_S, TOKEN_S = 0.008, 0.0005, 0.0001
+STEP_S, SEQUENCE_S, TOKEN_S = 0.016, 0.001, 0.0002
 IDLE_W, PROMPT_J, OUTPUT_J = 10.0, 0.02, 0.2
 
 

@@ -65,18 +65,18 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_a_known_server_is_found_again(calibrated: Any) -> None:
-    """Real sockets and sleeps on a shared machine: within a quarter, where every error of principle is larger."""
+    """Real sockets and sleeps on a shared machine: within a third: its own oracle is only as punctual."""
     profile, raw = calibrated
     assert (profile.gpu, profile.engine, profile.layer) == ("h100-sxm-80gb", "fake-1", "step")
     assert (profile.provenance.kind, profile.provenance.tier) == ("measured", "T0")
     for batch, time_s in zip(profile.decode.batch, profile.decode.time_s, strict=True):
-        assert time_s == pytest.approx(STEP_S + SEQUENCE_S * batch, rel=0.25)
+        assert time_s == pytest.approx(STEP_S + SEQUENCE_S * batch, rel=0.35)
     for new, time_s in zip(profile.prefill.new_tokens, profile.prefill.time_s, strict=True):
-        assert time_s == pytest.approx(STEP_S + SEQUENCE_S + TOKEN_S * new, rel=0.25)
+        assert time_s == pytest.approx(STEP_S + SEQUENCE_S + TOKEN_S * new, rel=0.35)
     assert profile.mixed.points is not None
     rows = profile.mixed.points
     for new, batch, time_s in zip(rows.new_tokens, rows.batch, rows.time_s, strict=True):
-        assert time_s == pytest.approx(STEP_S + SEQUENCE_S * (batch + 1) + TOKEN_S * new, rel=0.3)
+        assert time_s == pytest.approx(STEP_S + SEQUENCE_S * (batch + 1) + TOKEN_S * new, rel=0.4)
     samples = pq.read_table(raw)
     assert samples.num_rows > 50
     assert set(samples["point"].to_pylist()) >= {"prefill 1 x 32", "decode batch 8 context 64", "mixed 128 beside 4"}
