@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import platform
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -15,13 +16,15 @@ from calibrate import points as grids
 from calibrate.checkpoint import Checkpoint
 from calibrate.clock import VirtualClock
 from calibrate.errors import BenchError, DoesNotFit
-from calibrate.meter import Device, EstimateMeter, Meter
+from calibrate.meter import Device, EstimateMeter, Meter, machine_cpu_time_s
+from calibrate.meters import SumMeter
 from calibrate.names import gpu_name, slug
 from calibrate.points import Grid, Point
 from calibrate.protocol import Bench, Timing
 from calibrate.raw import write_samples
 from calibrate.runners import MemoryInfo, StepRunner
 from calibrate.runners.fake import FakeGpu, FakeRunner, Sensor
+from calibrate.runners.linear import EIGHT_BITS
 from calibrate.schedule import Progress, Schedule
 from calibrate.summary import columns, mixed_table
 from profiles import catalog
@@ -41,7 +44,8 @@ def measure(
     model: str | Llm,
     *,
     runner: str = "torch",
-    gpu_index: int = 0,
+    gpu_index: int | tuple[int, ...] = 0,
+    tensor_parallel: int = 1,
     device: str = "cuda",
     precision: str = "bf16",
     quick: bool = False,
@@ -61,7 +65,8 @@ def measure(
     Args:
         model: a name of the catalogue, or an Llm.
         runner: "torch" runs the kernels; "fake" simulates physics and sensor in virtual time.
-        gpu_index: which GPU, by nvidia-smi's numbering.
+        gpu_index: which GPU, by nvidia-smi's numbering; several for tensor parallel.
+        tensor_parallel: over how many GPUs (or processes on a CPU) the torch runner cuts every layer.
         device: "cuda" or "cpu" (torch runner); on a CPU the power is estimated and the profile says so.
         precision: of weights and cache.
         quick: one short repeat on a small grid.
@@ -87,7 +92,9 @@ def measure(
     if grid is None and (quick or (device == "cpu" and runner == "torch")):
         grid = grids.CPU if device == "cpu" and runner == "torch" else grids.QUICK
     with ExitStack() as stack:
-        meter, bench_runner = _open(stack, llm, runner, gpu_index, device, precision, seed, fake_gpu, meter)
+        meter, bench_runner = _open(
+            stack, llm, runner, gpu_index, device, precision, seed, fake_gpu, meter, tensor_parallel
+        )
         about = meter.device()
         for refusal in meter.refusals():
             raise BenchError(f"{about.name}: {refusal}")
@@ -98,6 +105,7 @@ def measure(
             "device": about.uuid,
             "gpu": about.name,
             "precision": precision,
+            "tensor_parallel": tensor_parallel,
             "seed": seed,
             "power_limit_w": about.power_limit_w,
             "clock_mhz": clock_mhz,
@@ -122,6 +130,7 @@ def measure(
         return Profile(
             gpu=_gpu(meter, about),
             model=llm.name,
+            tp=tensor_parallel,
             precision=precision,
             engine=bench_runner.engine,
             clock_mhz=clock_mhz,
@@ -131,7 +140,7 @@ def measure(
             band=Band(time=1.08, power=2.0 if meter.kind == "estimate" else 1.1),
             memory=Memory(
                 weights_bytes=memory.weights_bytes,
-                kv_bytes_per_token=llm.kv_bytes_per_token(precision),
+                kv_bytes_per_token=llm.kv_bytes_per_token(_kv_precision(precision)),
                 kv_capacity_tokens=capacity,
             ),
             idle=Idle(
@@ -161,12 +170,13 @@ def _open(
     stack: ExitStack,
     llm: Llm,
     runner: str,
-    gpu_index: int,
+    gpu_index: int | tuple[int, ...],
     device: str,
     precision: str,
     seed: int,
     fake_gpu: str | FakeGpu,
     given: Meter | None,
+    tp: int,
 ) -> tuple[Meter, StepRunner]:
     """The meter first: its bare idle must be read before torch makes a context. Both are closed with `stack`."""
     meter: Meter
@@ -179,13 +189,25 @@ def _open(
     elif runner == "torch":
         from calibrate.clock import RealClock
         from calibrate.nvml import NvmlMeter
+        from calibrate.runners.parallel import ParallelRunner
         from calibrate.runners.torch_llama import TorchRunner
 
         if device not in ("cuda", "cpu"):
             raise InputError(f"device {device} is unknown", mend=near_miss(device, ("cuda", "cpu")))
-        meter = given or (EstimateMeter(RealClock()) if device == "cpu" else NvmlMeter(gpu_index))
+        indices = (gpu_index,) if isinstance(gpu_index, int) else gpu_index
+        if device == "cuda" and len(indices) != tp:
+            raise InputError(f"{len(indices)} GPUs for tensor_parallel {tp}", field="gpu", mend="name as many GPUs")
+        if given is not None or device == "cpu":
+            meter = given or EstimateMeter(RealClock(), time.process_time if tp == 1 else machine_cpu_time_s)
+        else:
+            single: list[Meter] = [NvmlMeter(index) for index in indices]
+            meter = single[0] if tp == 1 else SumMeter(single)
         stack.callback(meter.close)
-        opened = TorchRunner(llm, device, precision, None if device == "cpu" else meter.device().uuid, seed)
+        uuids: list[str | None] = [None] * tp if device == "cpu" else list(meter.device().uuid.split(","))
+        if tp == 1:
+            opened = TorchRunner(llm, device, precision, uuids[0], seed)
+        else:
+            opened = ParallelRunner(llm, device, precision, uuids, seed)
     else:
         raise InputError(f"runner {runner} is unknown", mend=near_miss(runner, RUNNERS))
     stack.callback(opened.close)
@@ -205,10 +227,15 @@ def _predict_fit(llm: Llm, precision: str, about: Device) -> None:
 def _kv_capacity(llm: Llm, precision: str, memory: MemoryInfo) -> int:
     """KV tokens beside weights and workspace in the share of memory that serving engines take."""
     room = MEMORY_SHARE * memory.total_bytes - memory.weights_bytes - memory.workspace_bytes
-    capacity = int(room / llm.kv_bytes_per_token(precision))
+    capacity = int(room / llm.kv_bytes_per_token(_kv_precision(precision)))
     if capacity < 1:
         raise DoesNotFit(f"{llm.name} leaves no memory for KV; take a smaller model or a larger GPU")
     return capacity
+
+
+def _kv_precision(precision: str) -> str:
+    """Of the cache: 8-bit weights leave it at 16 bits, as engines do unless told otherwise."""
+    return "bf16" if precision in EIGHT_BITS else precision
 
 
 def _gpu(meter: Meter, about: Device) -> str:

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from calibrate import NoGpu, measure
+from calibrate.errors import BenchError
 from calibrate.points import Grid
 from calibrate.protocol import Timing
-from calibrate.runners.decoder import Decoder, Pass
+from calibrate.runners.decoder import Decoder, Pass, Shard
+from calibrate.runners.linear import Linear
 from calibrate.runners.torch_llama import TorchRunner
 from profiles.catalog import llm
 from profiles.inputs import InputError
@@ -53,6 +55,77 @@ def test_prefill_in_chunks_and_decode_through_the_cache_equal_a_full_pass() -> N
     assert torch.allclose(last[:, 0], full[:, -1], atol=1e-4)
 
 
+@pytest.mark.parametrize(("precision", "error"), [("fp8", 0.06), ("int8", 0.03)])
+@pytest.mark.parametrize("rows", [1, 5, 40])
+def test_eight_bits_compute_the_same_to_their_precision(precision: str, error: float, rows: int) -> None:
+    x, weight = torch.randn(1, rows, 64, dtype=torch.bfloat16), torch.randn(48, 64, dtype=torch.bfloat16)
+    exact = x.float() @ weight.float().T
+    layer = Linear(weight, precision)
+    assert layer.weight.element_size() == 1
+    off = (layer(x).float() - exact).norm() / exact.norm()
+    assert layer(x).shape == (1, rows, 48)
+    assert off < error
+
+
+def test_an_fp8_profile_has_eight_bit_weights_and_a_sixteen_bit_cache() -> None:
+    grid = Grid((16, 32), (), (1, 4), (16, 64))
+    shape = tiny(vocab=96)
+    profile = measure(shape, device="cpu", precision="fp8", timing=SHORT, grid=grid)
+    linear = 2 * (128 * 64 + 64 * 64 + 3 * 128 * 64)
+    assert profile.memory.weights_bytes == linear + 2 * (2 * 96 * 64 + 64 + 2 * 2 * 64)
+    assert profile.memory.kv_bytes_per_token == shape.kv_bytes_per_token("bf16")
+
+
+def test_shards_of_one_model_add_up_to_it() -> None:
+    """Two halves summed where tensor parallel sums them, and heads side by side: the logits of the whole."""
+    shape = tiny(vocab=99)
+    whole = Decoder(shape, torch.device("cpu"), torch.float32, seed=9)
+    parts = [Decoder(shape, torch.device("cpu"), torch.float32, seed=9, shard=Shard(rank, 2)) for rank in (0, 1)]
+    x = torch.randn(1, 3, 64)
+    for i in range(2):
+        halves = [part._mlp(x, part.layers[i]) for part in parts]
+        assert torch.allclose(halves[0] + halves[1], whole._mlp(x, whole.layers[i]), atol=1e-5)
+        q, k, v = whole.layers[i]["qkv"](x).split([64, 32, 32], dim=-1)
+        mine = parts[1].layers[i]["qkv"](x)
+        assert torch.allclose(mine, torch.cat([q[..., 32:], k[..., 16:], v[..., 16:]], dim=-1), atol=1e-6)
+    scores = torch.cat([x @ part.head.T for part in parts], dim=-1)[..., :99]
+    assert torch.allclose(scores, x @ whole.head.T, atol=1e-5)
+
+
+def test_two_processes_step_together_and_one_that_dies_is_said(tmp_path: Path) -> None:
+    """The real thing over gloo: ranks are spawned and step through their all-reduces together."""
+    from calibrate.runners.parallel import ParallelRunner
+
+    runner = ParallelRunner(tiny(), "cpu", "fp32", [None, None], seed=3)
+    try:
+        runner.load()
+        work = runner.decode(3, 16)
+        tickets = [work.enqueue(4), work.enqueue(2)]
+        while not all(ticket.done() for ticket in tickets):
+            runner.clock.sleep(0.001)
+        assert all(ticket.elapsed_s() > 0 for ticket in tickets)
+        work.release()
+        one = TorchRunner(tiny(), "cpu", "fp32", seed=3)
+        one.load()
+        whole, parts = one.memory().weights_bytes, runner.memory().weights_bytes
+        assert whole < parts < 1.5 * whole  # embedding and norms are held by both
+        runner._ranks[1].kill()
+        runner._ranks[1].join(10)
+        with pytest.raises(BenchError, match="rank 1 died"):
+            runner.decode(1, 16)
+    finally:
+        runner.close()
+
+
+def test_a_tensor_parallel_profile_says_so() -> None:
+    grid = Grid((16, 32), (), (1, 4), (16, 64), ((16,), (4,), (16,)))
+    profile = measure(tiny(), device="cpu", precision="fp32", timing=SHORT, grid=grid, tensor_parallel=2)
+    assert profile.tp == 2
+    assert len(profile.decode.batch) == 4
+    with pytest.raises(InputError, match="cannot be cut into 3"):
+        measure(tiny(), device="cpu", precision="fp32", tensor_parallel=3)
+
+
 def test_a_mixed_step_is_its_two_parts_at_once() -> None:
     """A prompt's chunk beside three decodes: the logits of each alone, from one pass over the weights."""
     model = Decoder(tiny(), torch.device("cpu"), torch.float32, seed=4)
@@ -80,8 +153,8 @@ def test_experts_are_those_of_a_plain_loop(shared: int) -> None:
         gate, up = (x[0, token] @ weights["experts_in"][expert]).chunk(2)
         expected[token] += shares[slot] * ((torch.nn.functional.silu(gate) * up) @ weights["experts_out"][expert])
     if shared:
-        gate, up = (x[0] @ weights["gate_up"].T).chunk(2, dim=-1)
-        expected += (torch.nn.functional.silu(gate) * up) @ weights["down"].T
+        gate, up = (x[0] @ weights["gate_up"].weight.T).chunk(2, dim=-1)
+        expected += (torch.nn.functional.silu(gate) * up) @ weights["down"].weight.T
     assert torch.allclose(found, expected, atol=1e-5)
 
 
@@ -191,7 +264,8 @@ def test_without_a_gpu_one_line_and_exit_code_4() -> None:
     [
         (tiny(kv_rank=8), "cpu", "fp32", "latent or windowed attention"),
         (tiny(window=8, window_layers=1), "cpu", "fp32", "latent or windowed attention"),
-        (tiny(), "cpu", "fp8", "precision fp8 is not for the torch runner"),
+        (tiny(), "cpu", "fp4", "precision fp4 is not for the torch runner"),
+        (tiny(experts=8), "cpu", "fp8", "experts in fp8 are not for the torch runner"),
         (tiny(), "cuda", "fp32", "fp32 is for --device cpu"),
         (tiny(kv_heads=3), "cpu", "fp32", "kv_heads divide heads"),
     ],

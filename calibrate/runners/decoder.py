@@ -10,10 +10,53 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from calibrate.runners.linear import Linear
 from profiles.llm import Llm
 
 _ROPE_BASE = 500000.0
 _NORM_EPS = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Which part of every layer this process holds: `rank` of `size` tensor-parallel ones (Megatron's cut)."""
+
+    rank: int = 0
+    size: int = 1
+
+    def rows(self, full: Any, blocks: tuple[int, ...]) -> Any:
+        """This rank's rows of each of the blocks that stand one below the other, such as q, k and v."""
+        import torch
+
+        return full if self.size == 1 else torch.cat([self._part(part, 0) for part in full.split(blocks)])
+
+    def columns(self, full: Any) -> Any:
+        """This rank's columns."""
+        return full if self.size == 1 else self._part(full, 1).contiguous()
+
+    def _part(self, full: Any, dim: int) -> Any:
+        count = full.shape[dim] // self.size
+        return full.narrow(dim, self.rank * count, count)
+
+    def sum(self, part: Any) -> Any:
+        """The sum over all ranks."""
+        if self.size > 1:
+            import torch.distributed as dist
+
+            dist.all_reduce(part)
+        return part
+
+    def gather(self, part: Any) -> Any:
+        """All ranks' last dimensions side by side."""
+        if self.size == 1:
+            return part
+        import torch
+        import torch.distributed as dist
+
+        rows = part.shape[0]  # one buffer, so that a CUDA graph can hold it
+        parts = torch.empty((self.size * rows, *part.shape[1:]), device=part.device, dtype=part.dtype)
+        dist.all_gather_into_tensor(parts, part.contiguous())
+        return torch.cat(parts.split(rows), dim=-1)
 
 
 class Decoder:
@@ -24,38 +67,58 @@ class Decoder:
         device: a torch device.
         dtype: a torch dtype.
         seed: of the random weights.
+        precision: of the linear layers; fp8 and int8 keep embedding, head, norms and cache in `dtype`.
+        shard: the tensor-parallel part to hold; ranks of one seed hold parts of one model.
     """
 
-    def __init__(self, llm: Llm, device: Any, dtype: Any, seed: int = 0) -> None:
+    def __init__(
+        self, llm: Llm, device: Any, dtype: Any, seed: int = 0, precision: str = "", shard: Shard | None = None
+    ) -> None:
         import torch
 
         self.llm, self.device, self.dtype = llm, device, dtype
+        self._precision, self._shard = precision, shard or Shard()
+        self.heads, self.kv_heads = llm.heads // self._shard.size, llm.kv_heads // self._shard.size
         self._random = torch.Generator(device=device).manual_seed(seed)
         hidden, width = llm.hidden, llm.heads * llm.head_dim
-        qkv = width + 2 * llm.kv_heads * llm.head_dim
+        kv = llm.kv_heads * llm.head_dim
         self.embedding = self._normal(llm.vocab, hidden)
         self.layers = [
             {
                 "norm": torch.ones(hidden, device=device, dtype=dtype),
-                "qkv": self._normal(qkv, hidden),
-                "out": self._normal(hidden, width),
+                "qkv": self._linear(self._shard.rows(self._normal(width + 2 * kv, hidden), (width, kv, kv))),
+                "out": self._linear(self._shard.columns(self._normal(hidden, width))),
                 "mlp_norm": torch.ones(hidden, device=device, dtype=dtype),
                 **self._mlp_weights(expert=llm.moe and i >= llm.dense_layers),
             }
             for i in range(llm.layers)
         ]
         self.norm = torch.ones(hidden, device=device, dtype=dtype)
-        self.head = self.embedding if llm.tied_embeddings else self._normal(llm.vocab, hidden)
+        self.head = self._head_rows(self.embedding if llm.tied_embeddings else self._normal(llm.vocab, hidden))
 
     def weights_bytes(self) -> int:
         """Bytes of every weight."""
-        tensors = [self.embedding, self.norm, *(w for layer in self.layers for w in layer.values())]
+        held = [w for layer in self.layers for w in layer.values()]
+        tensors = [self.embedding, self.norm, *(w.weight if isinstance(w, Linear) else w for w in held)]
         tensors += [] if self.head is self.embedding else [self.head]
         return int(sum(tensor.numel() * tensor.element_size() for tensor in tensors))
 
+    def _linear(self, weight: Any) -> Linear:
+        return Linear(weight, self._precision)
+
+    def _head_rows(self, head: Any) -> Any:
+        """This rank's rows of the head; the vocabulary is padded to equal parts."""
+        import torch.nn.functional as F  # noqa: N812
+
+        size, rank = self._shard.size, self._shard.rank
+        if size == 1:
+            return head
+        count = -(-self.llm.vocab // size)
+        return F.pad(head, (0, 0, 0, count * size - self.llm.vocab)).narrow(0, rank * count, count).clone()
+
     def cache(self, sequences: int, length: int) -> Any:
         """Keys and values for `sequences` x `length` tokens, filled with what keys of such weights look like."""
-        size = (self.llm.layers, 2, sequences, self.llm.kv_heads, length, self.llm.head_dim)
+        size = (self.llm.layers, 2, sequences, self.kv_heads, length, self.llm.head_dim)
         return self._normal(*size, std=1.0)
 
     def rotation(self, start: int, new: int) -> tuple[Any, Any]:
@@ -87,32 +150,35 @@ class Decoder:
         norm, sizes = (self.llm.hidden,), [group.tokens.numel() for group in groups]
         hidden = F.embedding(torch.cat([group.tokens.reshape(1, -1) for group in groups], dim=1), self.embedding)
         for i, weights in enumerate(self.layers):
-            qkv = F.linear(F.rms_norm(hidden, norm, weights["norm"], _NORM_EPS), weights["qkv"])
+            qkv = weights["qkv"](F.rms_norm(hidden, norm, weights["norm"], _NORM_EPS))
             seen = [
                 self._attend(part.reshape(*group.tokens.shape, -1), group.cache[i], group).reshape(1, part.shape[1], -1)
                 for group, part in zip(groups, qkv.split(sizes, dim=1), strict=True)
             ]
-            hidden = hidden + F.linear(torch.cat(seen, dim=1), weights["out"])
-            hidden = hidden + self._mlp(F.rms_norm(hidden, norm, weights["mlp_norm"], _NORM_EPS), weights)
+            hidden = hidden + self._shard.sum(weights["out"](torch.cat(seen, dim=1)))
+            hidden = hidden + self._shard.sum(
+                self._mlp(F.rms_norm(hidden, norm, weights["mlp_norm"], _NORM_EPS), weights)
+            )
         parts = zip(groups, hidden.split(sizes, dim=1), strict=True)
         shaped = [part.reshape(*group.tokens.shape, -1) for group, part in parts]
         last = shaped[0] if all_positions else torch.cat([part[:, -1:] for part in shaped])
-        return F.linear(F.rms_norm(last, norm, self.norm, _NORM_EPS), self.head)
+        scores = F.linear(F.rms_norm(last, norm, self.norm, _NORM_EPS), self.head)
+        return self._shard.gather(scores)[..., : self.llm.vocab]
 
     def _attend(self, qkv: Any, kv: Any, group: Pass) -> Any:
         """Attention of the new tokens over the cache's first start + new tokens, causal among the new ones."""
         import torch.nn.functional as F  # noqa: N812
         from torch.nn.attention.bias import causal_lower_right
 
-        llm, start = self.llm, group.start
+        llm, start, heads_q, heads_kv = self.llm, group.start, self.heads, self.kv_heads
         sequences, new, _ = qkv.shape
         heads = qkv.view(sequences, new, -1, llm.head_dim).transpose(1, 2)
-        rotated = _rotate(heads[:, : llm.heads + llm.kv_heads], group.rotation)
-        query = rotated[:, : llm.heads]
-        kv[0, :, :, start : start + new] = rotated[:, llm.heads :]
-        kv[1, :, :, start : start + new] = heads[:, llm.heads + llm.kv_heads :]
+        rotated = _rotate(heads[:, : heads_q + heads_kv], group.rotation)
+        query = rotated[:, :heads_q]
+        kv[0, :, :, start : start + new] = rotated[:, heads_q:]
+        kv[1, :, :, start : start + new] = heads[:, heads_q + heads_kv :]
         keys, values = kv[0, :, :, : start + new], kv[1, :, :, : start + new]
-        grouped = llm.heads != llm.kv_heads
+        grouped = heads_q != heads_kv
         if new == 1:
             seen = F.scaled_dot_product_attention(query, keys, values, enable_gqa=grouped)
         elif start == 0:
@@ -120,20 +186,22 @@ class Decoder:
         else:
             mask = causal_lower_right(new, start + new)
             seen = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, enable_gqa=grouped)
-        return seen.transpose(1, 2).reshape(sequences, new, llm.heads * llm.head_dim)
+        return seen.transpose(1, 2).reshape(sequences, new, heads_q * llm.head_dim)
 
     def _mlp_weights(self, expert: bool) -> dict[str, Any]:
         """A gated MLP; with experts theirs, a router, and a shared MLP where the model has one."""
         llm = self.llm
         width = llm.shared_intermediate if expert else llm.intermediate
-        made = (
-            {"gate_up": self._normal(2 * width, llm.hidden), "down": self._normal(llm.hidden, width)} if width else {}
-        )
+        made: dict[str, Any] = {}
+        if width:
+            made["gate_up"] = self._linear(self._shard.rows(self._normal(2 * width, llm.hidden), (width, width)))
+            made["down"] = self._linear(self._shard.columns(self._normal(llm.hidden, width)))
         if expert:
+            part = llm.expert_intermediate // self._shard.size  # every rank holds a slice of every expert
             made |= {
                 "router": self._normal(llm.experts, llm.hidden),
-                "experts_in": self._normal(llm.experts, llm.hidden, 2 * llm.expert_intermediate),
-                "experts_out": self._normal(llm.experts, llm.expert_intermediate, llm.hidden),
+                "experts_in": self._normal(llm.experts, llm.hidden, 2 * part),
+                "experts_out": self._normal(llm.experts, part, llm.hidden),
             }
         return made
 
@@ -142,8 +210,8 @@ class Decoder:
 
         out = 0.0
         if "gate_up" in weights:
-            gate, up = F.linear(x, weights["gate_up"]).chunk(2, dim=-1)
-            out = F.linear(F.silu(gate) * up, weights["down"])
+            gate, up = weights["gate_up"](x).chunk(2, dim=-1)
+            out = weights["down"](F.silu(gate) * up)
         return out + self._routed(x[0], weights).unsqueeze(0) if "router" in weights else out
 
     def _routed(self, x: Any, weights: dict[str, Any]) -> Any:

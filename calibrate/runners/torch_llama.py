@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 from calibrate.clock import RealClock
 from calibrate.errors import BenchError, DoesNotFit, NoGpu
 from calibrate.runners import MemoryInfo, workspace_bytes
-from calibrate.runners.decoder import Decoder, Pass
+from calibrate.runners.decoder import Decoder, Pass, Shard
+from calibrate.runners.linear import EIGHT_BITS
 from profiles.inputs import InputError, near_miss
 from profiles.llm import GATED_MLP, Llm
 
 T = TypeVar("T")
-_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
+_DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp8": "bfloat16", "int8": "bfloat16"}
 _CONTEXT_BYTES = 1.5e9  # CUDA context, cuBLAS workspaces and graph pools on a GPU
 
 
@@ -116,9 +117,10 @@ class TorchRunner:
     Args:
         llm: the model; latent and windowed attention are refused.
         device: "cuda" or "cpu".
-        precision: bf16, fp16 or fp32 (fp32 on a CPU only).
+        precision: of the linear layers: bf16, fp16, fp32 (on a CPU only), fp8 or int8; the cache keeps 16 bits then.
         uuid: the metered GPU's UUID; torch's device of that UUID is taken, whatever its index.
         seed: of weights and tokens.
+        shard: the tensor-parallel part to be; the process group is there already.
 
     Raises:
         InputError: an unknown device or precision, a shape it cannot run.
@@ -128,8 +130,17 @@ class TorchRunner:
 
     engine = "torch-kernels"
 
-    def __init__(self, llm: Llm, device: str, precision: str, uuid: str | None = None, seed: int = 0) -> None:
-        _check(llm, device, precision)
+    def __init__(
+        self,
+        llm: Llm,
+        device: str,
+        precision: str,
+        uuid: str | None = None,
+        seed: int = 0,
+        shard: Shard | None = None,
+    ) -> None:
+        check(llm, device, precision, 1 if shard is None else shard.size)
+        self._precision, self._shard = precision, shard
         try:
             import torch
         except ImportError as error:
@@ -147,13 +158,20 @@ class TorchRunner:
 
     def load(self) -> None:
         """Create the weights on the device; a GPU's context begins here, not before."""
-        if self._device.type == "cuda":
+        self.bind()
+        self._model = self._or_too_big("the weights", self._decoder)
+        self._synchronize()
+
+    def bind(self) -> None:
+        """Take the GPU of the UUID; a second call does no harm."""
+        if self._device.type == "cuda" and self._device.index is None:
             import torch
 
             self._device = torch.device("cuda", _cuda_index(torch, self._uuid))
             torch.cuda.set_device(self._device)
-        self._model = self._or_too_big("the weights", lambda: Decoder(self._llm, self._device, self._dtype, self._seed))
-        self._synchronize()
+
+    def _decoder(self) -> Decoder:
+        return Decoder(self._llm, self._device, self._dtype, self._seed, self._precision, self._shard)
 
     def prefill(self, new: int, past: int, sequences: int) -> _TorchWork:
         """`sequences` prompts of `new` tokens behind `past` cached ones each."""
@@ -223,7 +241,12 @@ class TorchRunner:
             torch.cuda.synchronize(self._device)
 
 
-def _check(llm: Llm, device: str, precision: str) -> None:
+def check(llm: Llm, device: str, precision: str, tp: int) -> None:
+    """Whether this bench can run the model so.
+
+    Raises:
+        InputError: an unknown device or precision, a shape it cannot run or cut.
+    """
     if precision not in _DTYPES:
         raise InputError(f"precision {precision} is not for the torch runner", mend=near_miss(precision, _DTYPES))
     if device not in ("cuda", "cpu"):
@@ -235,6 +258,11 @@ def _check(llm: Llm, device: str, precision: str) -> None:
             f"{llm.name} has latent or windowed attention or a plain MLP, which the torch runner cannot run",
             mend="choose a model of the LLaMA family",
         )
+    if precision in EIGHT_BITS and llm.moe:
+        raise InputError(f"{llm.name}: experts in {precision} are not for the torch runner", mend="take bf16")
+    widths = (llm.heads, llm.kv_heads, llm.intermediate, llm.expert_intermediate, llm.shared_intermediate)
+    if any(width % tp for width in widths):
+        raise InputError(f"{llm.name} cannot be cut into {tp} tensor-parallel parts", mend="take fewer GPUs")
     if llm.head_dim % 2 or llm.heads % llm.kv_heads:
         raise InputError(f"{llm.name}: head_dim must be even and kv_heads divide heads", mend="mend its catalogue row")
 

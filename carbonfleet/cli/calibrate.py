@@ -57,6 +57,9 @@ def command() -> None:
 )
 @click.option("--device", type=click.Choice(["cuda", "cpu"]), default="cuda", show_default=True, help="What runs it.")
 @bench.gpu_option
+@click.option(
+    "--tensor-parallel", type=click.IntRange(min=1), help="GPUs that share every layer; default as many as --gpu."
+)
 @bench.meter_option
 @click.option("--precision", default="bf16", show_default=True, help="Number format of weights and cache.")
 @click.option("--quick", is_flag=True, help="Few points, one short window each: minutes instead of an hour.")
@@ -125,12 +128,13 @@ def _device(llm: Llm, runner: str, asked: dict[str, Any], checkpoint: Path | Non
 
     if asked["meter"] and (asked["device"] != "cpu" or asked["meter"] == "none"):
         raise click.UsageError("--meter is for --runner openai, or rapl, csv:FILE and estimate with --device cpu")
-    if len(asked["gpu"]) > 1:
-        raise click.UsageError("the torch runner uses one GPU; measure a server of several with --runner openai")
+    tp = asked["tensor_parallel"] or len(asked["gpu"])
+    gpus = tuple(range(tp)) if tp > 1 and len(asked["gpu"]) == 1 else asked["gpu"]
     return measure(
         llm,
         runner=runner,
-        gpu_index=asked["gpu"][0],
+        gpu_index=gpus[0] if tp == 1 else gpus,
+        tensor_parallel=tp,
         device=asked["device"],
         precision=asked["precision"],
         quick=asked["quick"],
