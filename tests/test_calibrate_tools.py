@@ -19,6 +19,7 @@ from calibrate.sweep import sweep
 from carbonfleet.cli.calibrate import command
 from carbonfleet.report import calibration
 from profiles.catalog import gpu, llm
+from profiles.outputs import OutputError
 from profiles.profile import Profile, load, save
 
 MODEL = llm("llama-3.1-8b")
@@ -155,3 +156,32 @@ def test_a_saved_checkpoint_from_before_raw_samples_is_still_read(tmp_path: Path
     again = measure(MODEL, runner="fake", quick=True, fake_gpu=fake(), checkpoint=path)
     assert again == whole
     save(again, tmp_path / "p.json")
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk fills up in mid-run; with space again the same call goes on from the last whole window."""
+    import os
+
+    path, written, fsync = tmp_path / "run.jsonl", [0], os.fsync
+
+    def full(descriptor: int) -> None:
+        written[0] += 1
+        if written[0] == 6:
+            raise OSError(28, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match=r"No space left on device.*free some space and start again") as refused:
+        measure(MODEL, runner="fake", quick=True, fake_gpu=fake(), checkpoint=path)
+    assert "\n" not in str(refused.value)
+    held = path.read_text().count('"point"')
+    seen: list[str] = []
+    measure(MODEL, runner="fake", quick=True, fake_gpu=fake(), checkpoint=path, progress=lambda p: seen.append(p.label))
+    assert len(seen) == 13 - held + 1  # what was missing, and the end
+
+
+def test_a_device_that_is_always_full_is_one_line() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    with pytest.raises(OutputError, match="/dev/full: cannot be written"):
+        measure(MODEL, runner="fake", quick=True, fake_gpu=fake(), checkpoint=Path("/dev/full"))
