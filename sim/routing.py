@@ -1,14 +1,15 @@
 """Which instance a request goes to. A router is one small class; it sees what is known now, never future truth.
 
 Output lengths are predicted: by the running mean of what has completed (from a prior), or by the oracle where the
-scenario says so.
+scenario says so. A policy of one's own is a class like these, put into ROUTERS under a name (docs/scenario.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from itertools import cycle
+from random import Random
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Router(Protocol):
 class RoundRobin:
     """Instances in turn."""
 
-    def __init__(self, pools: Sequence[LivePool]) -> None:
+    def __init__(self, pools: Sequence[LivePool], seed: int = 0) -> None:
         self._turn = cycle([number for pool in pools for number in pool.numbers])
 
     def route(self, now_s: float, prompt: int, output: int) -> int:
@@ -108,8 +109,8 @@ class RoundRobin:
 class LeastOutstandingTokens(LeastLoaded):
     """The instance with the fewest outstanding tokens, whatever its GPU."""
 
-    def __init__(self, pools: Sequence[LivePool]) -> None:
-        super().__init__(range(pools[0].numbers.start, pools[-1].numbers.stop))
+    def __init__(self, pools: Sequence[LivePool], seed: int = 0) -> None:
+        super().__init__(_all(pools))
 
     def route(self, now_s: float, prompt: int, output: int) -> int:
         """The least loaded instance of the fleet."""
@@ -119,31 +120,79 @@ class LeastOutstandingTokens(LeastLoaded):
     completed = LeastLoaded.take
 
 
-class LeastAddedCarbon:
-    """The pool to which the request adds the fewest grams now, among those that still keep the SLO.
+class LeastOutstandingRequests(LeastLoaded):
+    """The instance with the fewest outstanding requests, however long they are."""
 
-    Added grams are the request's busy joules at the pool's full batch times the site's present intensity and PUE.
-    A pool keeps the SLO while its least loaded instance holds fewer tokens than it can serve at that batch; when none
-    does, the pool that is least loaded for its size takes the request. In a pool the least loaded instance is taken.
-    """
+    def __init__(self, pools: Sequence[LivePool], seed: int = 0) -> None:
+        super().__init__(_all(pools))
 
-    def __init__(self, pools: Sequence[LivePool]) -> None:
+    def route(self, now_s: float, prompt: int, output: int) -> int:
+        """The instance with the fewest requests."""
+        return self.least()
+
+    def assigned(self, number: int, tokens: int) -> None:
+        """One more."""
+        self.add(number, 1)
+
+    def completed(self, number: int, tokens: int) -> None:
+        """One less."""
+        self.take(number, 1)
+
+
+class LeastKv(LeastLoaded):
+    """The instance whose KV memory is promised away the least, as a share of what it has."""
+
+    def __init__(self, pools: Sequence[LivePool], seed: int = 0) -> None:
+        super().__init__(_all(pools))
+        self._unit = {n: max(1, _SHARE // pool.model.kv_capacity_tokens) for pool in pools for n in pool.numbers}
+
+    def route(self, now_s: float, prompt: int, output: int) -> int:
+        """The instance with the smallest share."""
+        return self.least()
+
+    def assigned(self, number: int, tokens: int) -> None:
+        """Tokens in, as a share of this instance's memory."""
+        self.add(number, tokens * self._unit[number])
+
+    def completed(self, number: int, tokens: int) -> None:
+        """Tokens out."""
+        self.take(number, tokens * self._unit[number])
+
+
+class PowerOfTwoChoices:
+    """Two instances drawn at random; the one with fewer outstanding tokens. Needs no view of the whole fleet."""
+
+    def __init__(self, pools: Sequence[LivePool], seed: int = 0) -> None:
+        numbers = _all(pools)
+        self._first, self._load = numbers.start, [0] * len(numbers)
+        self._random = Random(f"power of two {seed}")
+
+    def route(self, now_s: float, prompt: int, output: int) -> int:
+        """The better of two; the first drawn wins a tie."""
+        draw, load = self._random.random, self._load
+        one, two = int(draw() * len(load)), int(draw() * len(load))
+        return self._first + (two if load[two] < load[one] else one)
+
+    def assigned(self, number: int, tokens: int) -> None:
+        """Count the tokens in."""
+        self._load[number - self._first] += tokens
+
+    def completed(self, number: int, tokens: int) -> None:
+        """Count the tokens out."""
+        self._load[number - self._first] -= tokens
+
+
+class _ByPool:
+    """What routers share that choose a pool first: the least loaded instance of each."""
+
+    def __init__(self, pools: Sequence[LivePool], seed: int = 0) -> None:
         self._pools = pools
         self._index = [LeastLoaded(pool.numbers) for pool in pools]
         self._pool_of = {number: k for k, pool in enumerate(pools) for number in pool.numbers}
 
-    def route(self, now_s: float, prompt: int, output: int) -> int:
-        """The least loaded instance of the pool that adds the least carbon."""
-        best, best_key = 0, (True, float("inf"))
-        for k, pool in enumerate(self._pools):
-            index = self._index[k]
-            share = index.least_tokens() / pool.token_limit
-            full = share >= 1.0
-            grams = (pool.prompt_j * prompt + pool.output_j * output) * pool.intensity_now(now_s) * pool.pue
-            key = (full, share if full else grams)
-            if key < best_key:
-                best, best_key = k, key
-        return self._index[best].least()
+    def fullness(self, k: int) -> float:
+        """Outstanding tokens of a pool's least loaded instance, as a share of what it serves within the SLO."""
+        return self._index[k].least_tokens() / self._pools[k].token_limit
 
     def assigned(self, number: int, tokens: int) -> None:
         """Count the tokens in."""
@@ -154,8 +203,75 @@ class LeastAddedCarbon:
         self._index[self._pool_of[number]].take(number, tokens)
 
 
-ROUTERS: dict[str, type[RoundRobin] | type[LeastOutstandingTokens] | type[LeastAddedCarbon]] = {
+class LeastAddedCarbon(_ByPool):
+    """The pool to which the request adds the fewest grams now, among those that still keep the SLO.
+
+    Added grams are the request's busy joules at the pool's full batch times the site's present intensity and PUE.
+    A pool keeps the SLO while its least loaded instance holds fewer tokens than it can serve at that batch; when none
+    does, the pool that is least loaded for its size takes the request. In a pool the least loaded instance is taken.
+    """
+
+    def route(self, now_s: float, prompt: int, output: int) -> int:
+        """The least loaded instance of the pool that adds the least carbon."""
+        best, best_key = 0, (True, float("inf"))
+        for k, pool in enumerate(self._pools):
+            share = self.fullness(k)
+            full = share >= 1.0
+            grams = (pool.prompt_j * prompt + pool.output_j * output) * pool.intensity_now(now_s) * pool.pue
+            key = (full, share if full else grams)
+            if key < best_key:
+                best, best_key = k, key
+        return self._index[best].least()
+
+
+class SpillOver(_ByPool):
+    """The first pool in the scenario's order that still keeps the SLO: home first, the next region when it is full.
+
+    When all are full, the pool that is least loaded for its size.
+    """
+
+    def route(self, now_s: float, prompt: int, output: int) -> int:
+        """The least loaded instance of the first pool with room."""
+        shares = []
+        for k in range(len(self._pools)):
+            share = self.fullness(k)
+            if share < 1.0:
+                return self._index[k].least()
+            shares.append(share)
+        return self._index[shares.index(min(shares))].least()
+
+
+class ByLength(_ByPool):
+    """The pool made for the prompt's length: of those whose `max_prompt_tokens` covers it, the smallest such limit.
+
+    Pools with the same limit (or none, which covers all) share: the one that is least loaded for its size. A prompt
+    longer than every limit goes to the pools with the largest one.
+    """
+
+    def __init__(self, pools: Sequence[LivePool], seed: int = 0) -> None:
+        super().__init__(pools, seed)
+        limits = [pool.spec.max_prompt_tokens or _UNLIMITED for pool in pools]
+        self._groups = [(limit, [k for k, own in enumerate(limits) if own == limit]) for limit in sorted(set(limits))]
+
+    def route(self, now_s: float, prompt: int, output: int) -> int:
+        """The least loaded instance among the pools of the prompt's class."""
+        group = next((pools for limit, pools in self._groups if prompt <= limit), self._groups[-1][1])
+        return self._index[min(group, key=self.fullness)].least()
+
+
+def _all(pools: Sequence[LivePool]) -> range:
+    return range(pools[0].numbers.start, pools[-1].numbers.stop)
+
+
+_SHARE = 1 << 40  # KV shares are counted in whole parts, so that what is added can be taken away exactly
+_UNLIMITED = 1 << 62
+ROUTERS: dict[str, Callable[..., Router]] = {
     "round-robin": RoundRobin,
+    "least-outstanding-requests": LeastOutstandingRequests,
     "least-outstanding-tokens": LeastOutstandingTokens,
+    "least-kv": LeastKv,
+    "power-of-two-choices": PowerOfTwoChoices,
+    "by-length": ByLength,
+    "spill-over": SpillOver,
     "least-added-carbon": LeastAddedCarbon,
 }

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from profiles.inputs import InputError, read_yaml, validate
+from profiles.inputs import InputError, near_miss, read_yaml, validate
+from sim.routing import ROUTERS
 from sim.trace.generator import GeneratorSpec
 
 Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")]
@@ -63,6 +64,7 @@ class Pool(Spec):
     max_num_seqs: Annotated[int, Field(ge=1, le=65536)] = 256
     max_num_batched_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = 8192
     max_model_len: Annotated[int, Field(ge=2)] | None = None
+    max_prompt_tokens: Annotated[int, Field(ge=1)] | None = None  # the longest prompt that by-length sends here
     kv: Literal["paged", "whole-request"] = "paged"
     prefix_cache: bool = True  # find blocks again where the trace names its prefixes
     block_tokens: Annotated[int, Field(ge=1, le=4096)] = 16
@@ -120,7 +122,7 @@ class Scenario(Spec):
     seed: Annotated[int, Field(ge=0)] = 0
     sites: list[Site] = Field(min_length=1)
     pools: list[Pool] = Field(min_length=1)
-    routing: Literal["round-robin", "least-outstanding-tokens", "least-added-carbon"] = "least-outstanding-tokens"
+    routing: str = "least-outstanding-tokens"
     output_predictor: Literal["running-mean", "oracle"] = "running-mean"
     slo: Slo = Slo()
     accounting: Accounting = Accounting()
@@ -136,6 +138,13 @@ class Scenario(Spec):
     @classmethod
     def _utc(cls, value: datetime | None) -> datetime | None:
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+    @field_validator("routing")
+    @classmethod
+    def _known_router(cls, value: str) -> str:
+        if value not in ROUTERS:
+            raise ValueError(f"unknown router {value!r}; {near_miss(value, ROUTERS)}")
+        return value
 
     @model_validator(mode="after")
     def _names_hang_together(self) -> Scenario:

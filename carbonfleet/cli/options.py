@@ -16,7 +16,10 @@ SCHEMA_VERSION = 1
 PRESETS = ("pcf-card", "act", "boavizta", "hotcarbon24")
 BOUNDARIES = ("server", "card", "chip")
 BATCHING = ("chunked", "prefill-first", "static")
-ROUTING = ("round-robin", "least-outstanding-tokens", "least-added-carbon")
+ROUTING = (
+    *("round-robin", "least-outstanding-requests", "least-outstanding-tokens", "least-kv", "power-of-two-choices"),
+    *("by-length", "spill-over", "least-added-carbon"),
+)
 SCOPES = ("lifecycle", "direct")
 
 F = TypeVar("F", bound=Callable[..., Any])

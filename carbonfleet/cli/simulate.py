@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from carbonfleet.cli import capacity
 from carbonfleet.cli import options as opt
 
 if TYPE_CHECKING:
@@ -79,6 +80,23 @@ EPILOG = "Example: simulate --trace conv.csv --model llama-3.1-8b --pool h100-sx
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any scenario key, like pools.0.instances=8."
 )
+@click.option("--find-rate", is_flag=True, help="Find the largest arrival rate at which the SLO is kept.")
+@click.option(
+    "--find-instances", metavar="POOL", help="Find the fewest instances of a pool that keep the SLO; - is the only one."
+)
+@click.option(
+    "--target",
+    type=click.FloatRange(0, 1),
+    default=0.99,
+    show_default=True,
+    help="Share of requests that must keep it.",
+)
+@click.option(
+    "--replications", type=click.IntRange(min=2), metavar="N", help="Run under N seeds: means with intervals."
+)
+@click.option(
+    "--warm-up", type=opt.POSITIVE, metavar="SECONDS", help="Leave out earlier arrivals (with the four above)."
+)
 @click.option("--print-config", is_flag=True, help="Print the resolved scenario as YAML and stop.")
 @opt.json_option
 @opt.out_option("Write the run directory here (config, manifest, summary, requests, timeline, report.html).")
@@ -91,6 +109,11 @@ def command(
     settings: tuple[str, ...],
     print_config: bool,
     against: str | None,
+    find_rate: bool,
+    find_instances: str | None,
+    target: float,
+    replications: int | None,
+    warm_up: float | None,
     as_json: bool,
     output: Path | None,
     quiet: bool,
@@ -105,6 +128,15 @@ def command(
     resolved = config.build(scenario, {**options, "profiles": profile_dirs}, pools, settings)
     if print_config:
         _print_config(resolved, as_json)
+        return
+    questions = [bool(find_rate), find_instances is not None, replications is not None]
+    if any(questions):
+        if sum(questions) > 1 or output is not None or against is not None:
+            raise click.UsageError(
+                "ask one thing: --find-rate, --find-instances or --replications, without -o or --against"
+            )
+        asked = {"find_rate": find_rate, "find_instances": find_instances, "target": target}
+        capacity.answer(resolved, {**asked, "replications": replications, "warm_up": warm_up}, as_json, quiet)
         return
     summary = simulate(resolved, engine, output, quiet, against)
     if as_json:

@@ -61,7 +61,7 @@ def play(
     clock = Clock()
     prefixes = _prefixes(trace)
     predictor, oracle = Predictor(), scenario.output_predictor == "oracle"
-    router = ROUTERS[scenario.routing](pools)
+    router = ROUTERS[scenario.routing](pools, scenario.seed)
     route, assigned, completed, learn = router.route, router.assigned, router.completed, predictor.learn
     arrival_s, prompts, outputs = requests.arrival_s, requests.prompt, requests.output
     weight, instance_of, size = requests.weight, requests.instance, requests.size
