@@ -13,6 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from sim.engine.instance import Instance
     from sim.fleet import LivePool
 
 PRIOR_OUTPUT_TOKENS = 256  # what a router believes before anything has completed
@@ -159,6 +160,34 @@ class LeastKv(LeastLoaded):
         self.take(number, tokens * self._unit[number])
 
 
+class LeastPrefillBacklog:
+    """The instance with the fewest prompt tokens still to be prefilled, running requests counting one each.
+
+    What splitwise-sim calls token_jsq: it looks at what stands before a first token, not at what decodes.
+    """
+
+    def __init__(self, pools: Sequence[LivePool], seed: int = 0) -> None:
+        self._instances: Sequence[Instance] = ()
+
+    def bind(self, instances: Sequence[Instance]) -> None:
+        """The engine shows its instances; only their backlog and batch are read."""
+        self._instances = instances
+
+    def route(self, now_s: float, prompt: int, output: int) -> int:
+        """The one with the least before it; the lower number wins a tie."""
+        return min(self._instances, key=_before).number
+
+    def assigned(self, number: int, tokens: int) -> None:
+        """The instance itself keeps count."""
+
+    def completed(self, number: int, tokens: int) -> None:
+        """The instance itself keeps count."""
+
+
+def _before(instance: Instance) -> int:
+    return instance.backlog + instance.batch
+
+
 class PowerOfTwoChoices:
     """Two instances drawn at random; the one with fewer outstanding tokens. Needs no view of the whole fleet."""
 
@@ -271,6 +300,7 @@ ROUTERS: dict[str, Callable[..., Router]] = {
     "least-outstanding-tokens": LeastOutstandingTokens,
     "least-kv": LeastKv,
     "power-of-two-choices": PowerOfTwoChoices,
+    "least-prefill-backlog": LeastPrefillBacklog,
     "by-length": ByLength,
     "spill-over": SpillOver,
     "least-added-carbon": LeastAddedCarbon,

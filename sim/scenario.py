@@ -60,7 +60,7 @@ class Pool(Spec):
     host: Name | None = None  # the unit that is bought; default: the one that leaves the fewest spare GPUs
     age_years: NonNegative = 0.0
     sunk: bool = False  # bought before the study: decisions count no embodied carbon, reports amortise it
-    batching: Literal["chunked", "prefill-first", "static"] = "chunked"
+    batching: Literal["chunked", "prefill-first", "static", "splitwise"] = "chunked"
     max_num_seqs: Annotated[int, Field(ge=1, le=65536)] = 256
     max_num_batched_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = 8192
     max_model_len: Annotated[int, Field(ge=2)] | None = None

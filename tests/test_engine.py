@@ -14,7 +14,7 @@ from sim.engine.leap import boundary_after, boundary_s
 from sim.engine.memory import PagedKv
 
 TICK = 2.0**-30
-POLICIES = ["chunked", "prefill-first", "static"]
+POLICIES = ["chunked", "prefill-first", "static", "splitwise"]
 LIMITS = {"max_num_seqs": 4, "max_num_batched_tokens": 64}
 
 

@@ -15,9 +15,10 @@ SCHEMA_VERSION = 1
 # The choices of sim.scenario and profiles.embodied, repeated so that --help imports neither; a test compares them.
 PRESETS = ("pcf-card", "act", "boavizta", "hotcarbon24")
 BOUNDARIES = ("server", "card", "chip")
-BATCHING = ("chunked", "prefill-first", "static")
+BATCHING = ("chunked", "prefill-first", "static", "splitwise")
 ROUTING = (
     *("round-robin", "least-outstanding-requests", "least-outstanding-tokens", "least-kv", "power-of-two-choices"),
+    "least-prefill-backlog",
     *("by-length", "spill-over", "least-added-carbon"),
 )
 SCOPES = ("lifecycle", "direct")

@@ -93,8 +93,46 @@ class Static:
         return chunks
 
 
-POLICIES: dict[str, type[Chunked] | type[PrefillFirst] | type[Static]] = {
+class Splitwise:
+    """splitwise-sim's mixed batches: whole prompts first, decode beside them where the token budget has room.
+
+    Up to the budget whole prompts are taken in order (a longer one goes alone). The running sequences decode in the
+    step when they fit beside these; else they are passed over, at most MOST_SKIPPED steps in a row, after which they
+    come first and prompts fill what is left.
+    """
+
+    joins = True
+
+    def __init__(self) -> None:
+        self.mixes = True  # of the step that was planned last
+        self._skipped = 0
+
+    def plan(self, instance: Instance) -> list[Chunk]:
+        """Whole prompts, and whether the batch decodes beside them."""
+        batch, limit = instance.batch, instance.max_tokens
+        due = bool(batch) and self._skipped >= MOST_SKIPPED
+        room = limit - batch if due else limit
+        chunks: list[Chunk] = []
+        tokens = 0
+        while instance.waiting:
+            size = instance.next_tokens()
+            if chunks and tokens + size > room:
+                break
+            prompt = instance.admit()
+            if prompt is None:
+                break
+            chunks.append((prompt, size))
+            tokens += size
+        if chunks:
+            self.mixes = due or tokens + batch <= limit
+            self._skipped = 0 if self.mixes else self._skipped + 1
+        return chunks
+
+
+MOST_SKIPPED = 4  # splitwise-sim's max_preemptions
+POLICIES: dict[str, type[Chunked] | type[PrefillFirst] | type[Static] | type[Splitwise]] = {
     "chunked": Chunked,
     "prefill-first": PrefillFirst,
     "static": Static,
+    "splitwise": Splitwise,
 }

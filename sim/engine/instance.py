@@ -43,7 +43,7 @@ class Instance:
         *("number", "requests", "model", "batching", "kv", "ledger", "rows", "max_seqs", "max_tokens", "leaping"),
         *("on_finish", "waiting", "prefilling", "running", "batch", "finishing", "offsets", "state", "alarm_s"),
         *("alarm", "counter", "anchor_s", "anchor_kv", "steps", "target", "line", "line_steps", "step", "chunks"),
-        "stalled",
+        *("stalled", "backlog"),
     )
 
     def __init__(
@@ -68,6 +68,7 @@ class Instance:
         self.prefilling: deque[Prompt] = deque()
         self.running: dict[int, Mark] = {}  # in order of joining
         self.batch = 0  # how many
+        self.backlog = 0  # prompt tokens sent here and not prefilled yet
         self.finishing: list[tuple[int, int]] = []  # heap of (decode counter at the last token, request)
         self.offsets = 0  # sum of the running sequences' offsets: they hold offsets + batch * counter tokens
         self.state = IDLE
@@ -93,6 +94,7 @@ class Instance:
         `next_s` is when the next request of the trace comes: one that ties with this one is waited for.
         """
         self.waiting.append(index)
+        self.backlog += self.requests.prompt[index]
         if self.state == IDLE:
             self.state = WAKING
             self.alarm_s = now_s
@@ -206,6 +208,7 @@ class Instance:
         self.finishing = [entry for entry in self.finishing if entry[1] != index]
         heapify(self.finishing)
         self.waiting.appendleft(index)
+        self.backlog += requests.prompt[index] + requests.produced[index]
 
     def _leave(self, index: int) -> None:
         """Take a sequence out of the batch and charge it what it used."""
@@ -341,8 +344,13 @@ class Instance:
             self.ledger.extrapolated_s += end_s - start_s
         mixes = self.batching.mixes
         if batch and mixes:
-            counter = self.counter
-            rows.extend(pack_row(start_s, end_s, power_w, decode_a_s, decode_c_s, batch, 0, counter, 1, GAP_OF_ROW))
+            counter, gaps = self.counter, GAP_OF_ROW
+            if self.stalled:  # passed over in the step before: all of the batch, each gap since its own last token
+                gaps = NO_GAPS
+                for count, last_s in self.stalled:
+                    self.ledger.gap(end_s - last_s, end_s - last_s, 1, count)
+                self.stalled.clear()
+            rows.extend(pack_row(start_s, end_s, power_w, decode_a_s, decode_c_s, batch, 0, counter, 1, gaps))
             self.counter = counter + 1
             if self.finishing[0][0] <= self.counter:
                 self._finish_due()
@@ -368,6 +376,7 @@ class Instance:
         """A prefilled request emits a token and decodes on; 0 when that token was its last, else 1."""
         index, requests = prompt.index, self.requests
         self.kv.release(prompt.total)
+        self.backlog -= prompt.total
         produced = requests.produced[index] + 1
         requests.produced[index] = produced
         if produced == 1:

@@ -17,7 +17,7 @@ from sim.engine.ledger import Ledger
 from sim.engine.memory import Kv, PagedKv, WholeRequestKv
 from sim.engine.prefix import PrefixKv
 from sim.engine.requests import REJECTED, Requests
-from sim.routing import ROUTERS, Predictor
+from sim.routing import ROUTERS, LeastPrefillBacklog, Predictor
 from sim.scenario import Scenario
 from sim.trace import Trace
 
@@ -75,6 +75,8 @@ def play(
         for pool in pools
         for number in pool.numbers
     ]
+    if isinstance(router, LeastPrefillBacklog):
+        router.bind(instances)
     join = [instance.arrive for instance in instances]
     longest = [
         min(pool.spec.max_model_len or FOREVER, instances[number].kv.longest)
