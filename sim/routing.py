@@ -13,7 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from sim.engine.instance import Instance
+    from sim.engine.counted import Counted
     from sim.fleet import LivePool
 
 PRIOR_OUTPUT_TOKENS = 256  # what a router believes before anything has completed
@@ -167,9 +167,9 @@ class LeastPrefillBacklog:
     """
 
     def __init__(self, pools: Sequence[LivePool], seed: int = 0) -> None:
-        self._instances: Sequence[Instance] = ()
+        self._instances: Sequence[Counted] = ()
 
-    def bind(self, instances: Sequence[Instance]) -> None:
+    def bind(self, instances: Sequence[Counted]) -> None:
         """The engine shows its instances; only their backlog and batch are read."""
         self._instances = instances
 
@@ -184,7 +184,7 @@ class LeastPrefillBacklog:
         """The instance itself keeps count."""
 
 
-def _before(instance: Instance) -> int:
+def _before(instance: Counted) -> int:
     return instance.backlog + instance.batch
 
 

@@ -73,8 +73,6 @@ def test_the_first_hour_runs_as_it_is_written(tmp_path: Path) -> None:
     assert len(COMMAND_LINES) > 12
     for line in COMMAND_LINES:
         name, *arguments = shlex.split(line.removeprefix(".venv/bin/"))
-        if arguments == ["report", "runs/demo"]:
-            continue  # the demo has tests of its own
         sub = [] if name == "carbonfleet" else [name]
         done = subprocess.run(
             [sys.executable, "-m", "carbonfleet", *sub, *arguments],

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,3 +158,22 @@ def test_paged_memory_counts_blocks_as_one_would_by_hand(lengths, spare, want):
         by_hand += 1
     running = {i: (n, 0, *[0.0] * 6) for i, n in enumerate(lengths)}
     assert kv.steps(want, len(lengths), sum(lengths), running, 0) == by_hand
+
+
+@pytest.mark.parametrize("routing", ["least-outstanding-tokens", "power-of-two-choices"])
+def test_one_seed_gives_the_same_bytes_whatever_the_process(tmp_path, routing):
+    """Two processes under different hash seeds: summary.json (but for the clock) and both Parquet files are equal."""
+    root = Path(__file__).resolve().parents[1]
+    made = []
+    for hash_seed in ("1", "77"):
+        out = tmp_path / hash_seed
+        command = [sys.executable, "-m", "carbonfleet", "simulate", str(root / "examples" / "two-sites.yaml"), "-q"]
+        command += ["--routing", routing, "--set", "generator.duration_s=60", "--horizon", "60", "-o", str(out)]
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(root)}
+        subprocess.run(command, check=True, env=environment, capture_output=True)
+        summary = json.loads((out / "summary.json").read_text())
+        for clock in ("wall_s", "loop_s", "requests_per_wall_s"):
+            summary.pop(clock)
+        tables = [(out / name).read_bytes() for name in ("requests.parquet", "timeline.parquet")]
+        made.append((json.dumps(summary), tables))
+    assert made[0] == made[1]

@@ -46,6 +46,7 @@ def command(as_json: bool, output: Path, quiet: bool) -> None:
 
     Prints latency, energy and carbon with the reasons, and what an all-H100 fleet of equal capacity would emit.
     """
+    from carbonfleet import report
     from profiles.inputs import validate
     from sim.run import run
     from sim.scenario import Scenario
@@ -54,6 +55,7 @@ def command(as_json: bool, output: Path, quiet: bool) -> None:
     with opt.progress("a day on the mixed fleet", quiet) as progress:
         mixed = run(scenario, progress=progress)
     mixed.write(output, command=sys.argv)
+    report.write(output)
     with opt.progress("the same day on H100s alone", quiet) as progress:
         alone = run(all_h100(scenario, mixed), trace=mixed.trace, progress=progress)
     opt.warn(mixed.summary["warnings"], quiet)
@@ -65,7 +67,7 @@ def command(as_json: bool, output: Path, quiet: bool) -> None:
     click.echo(run_report(mixed.summary))
     click.echo("\n" + "\n".join(["why:", *(f"  {line}" for line in reasons(mixed.summary))]))
     click.echo("\n" + "\n".join(against(mixed.summary, alone.summary)))
-    click.echo(f"\nrun directory: {output}")
+    click.echo(f"\nrun directory: {output}; open {output / 'report.html'}")
 
 
 def capacity_per_s(result: Run) -> dict[str, float]:

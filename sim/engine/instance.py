@@ -43,7 +43,7 @@ class Instance:
         *("number", "requests", "model", "batching", "kv", "ledger", "rows", "max_seqs", "max_tokens", "leaping"),
         *("on_finish", "waiting", "prefilling", "running", "batch", "finishing", "offsets", "state", "alarm_s"),
         *("alarm", "counter", "anchor_s", "anchor_kv", "steps", "target", "line", "line_steps", "step", "chunks"),
-        *("stalled", "backlog"),
+        "stalled",
     )
 
     def __init__(
@@ -68,7 +68,6 @@ class Instance:
         self.prefilling: deque[Prompt] = deque()
         self.running: dict[int, Mark] = {}  # in order of joining
         self.batch = 0  # how many
-        self.backlog = 0  # prompt tokens sent here and not prefilled yet
         self.finishing: list[tuple[int, int]] = []  # heap of (decode counter at the last token, request)
         self.offsets = 0  # sum of the running sequences' offsets: they hold offsets + batch * counter tokens
         self.state = IDLE
@@ -94,7 +93,6 @@ class Instance:
         `next_s` is when the next request of the trace comes: one that ties with this one is waited for.
         """
         self.waiting.append(index)
-        self.backlog += self.requests.prompt[index]
         if self.state == IDLE:
             self.state = WAKING
             self.alarm_s = now_s
@@ -208,7 +206,6 @@ class Instance:
         self.finishing = [entry for entry in self.finishing if entry[1] != index]
         heapify(self.finishing)
         self.waiting.appendleft(index)
-        self.backlog += requests.prompt[index] + requests.produced[index]
 
     def _leave(self, index: int) -> None:
         """Take a sequence out of the batch and charge it what it used."""
@@ -376,7 +373,6 @@ class Instance:
         """A prefilled request emits a token and decodes on; 0 when that token was its last, else 1."""
         index, requests = prompt.index, self.requests
         self.kv.release(prompt.total)
-        self.backlog -= prompt.total
         produced = requests.produced[index] + 1
         requests.produced[index] = produced
         if produced == 1:

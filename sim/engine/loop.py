@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sim.engine.batching import POLICIES
 from sim.engine.charge import charge
 from sim.engine.clock import Alarm, Clock
+from sim.engine.counted import Counted
 from sim.engine.instance import FOREVER, Instance
 from sim.engine.interrupt import Interrupt
 from sim.engine.ledger import Ledger
@@ -70,13 +71,14 @@ def play(
         completed(number, weight[index])
         learn(outputs[index])
 
+    kind = Counted if isinstance(router, LeastPrefillBacklog) else Instance
     instances = [
-        _instance(pool, number, clock, requests, prefixes, leaping, on_finish)
+        _instance(kind, pool, number, clock, requests, prefixes, leaping, on_finish)
         for pool in pools
         for number in pool.numbers
     ]
     if isinstance(router, LeastPrefillBacklog):
-        router.bind(instances)
+        router.bind(instances)  # type: ignore[arg-type]  # _instance made them Counted
     join = [instance.arrive for instance in instances]
     longest = [
         min(pool.spec.max_model_len or FOREVER, instances[number].kv.longest)
@@ -119,6 +121,7 @@ def play(
 
 
 def _instance(
+    kind: type[Instance],
     pool: LivePool,
     number: int,
     clock: Clock,
@@ -128,7 +131,7 @@ def _instance(
     on_finish: Callable[[int, int], None],
 ) -> Instance:
     spec = pool.spec
-    return Instance(
+    return kind(
         number,
         clock,
         requests,
