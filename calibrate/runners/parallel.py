@@ -16,7 +16,7 @@ from typing import Any
 from calibrate.clock import RealClock
 from calibrate.errors import BenchError, DoesNotFit
 from calibrate.runners import MemoryInfo
-from calibrate.runners.rank import run_rank
+from calibrate.runners.rank import Place, run_rank
 from profiles.llm import Llm
 
 ANSWER_S = 600.0  # a large model's weights take a while
@@ -91,8 +91,8 @@ class ParallelRunner:
         port = _free_port()
         for rank, uuid in enumerate(self._uuids):
             mine, theirs = context.Pipe()
-            arguments = (theirs, rank, len(self._uuids), port, uuid, *self._start)
-            process = context.Process(target=run_rank, args=arguments, daemon=True)
+            place = Place(rank, len(self._uuids), port, uuid, *self._start)
+            process = context.Process(target=run_rank, args=(theirs, place), daemon=True)
             process.start()
             theirs.close()
             self._pipes.append(mine)

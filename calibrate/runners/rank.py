@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -13,17 +14,21 @@ from profiles.llm import Llm
 IDLE_S = 0.0003
 
 
-def run_rank(
-    pipe: Connection,
-    rank: int,
-    size: int,
-    port: int,
-    uuid: str | None,
-    llm: Llm,
-    device: str,
-    precision: str,
-    seed: int,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Who a rank is and what it serves."""
+
+    rank: int
+    size: int
+    port: int
+    uuid: str | None
+    llm: Llm
+    device: str
+    precision: str
+    seed: int
+
+
+def run_rank(pipe: Connection, place: Place) -> None:
     """Answer commands until told to close, or until the commander is gone."""
     import signal
 
@@ -31,10 +36,10 @@ def run_rank(
     import torch.distributed as dist
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the commander's to handle
-    if device == "cpu":
+    if place.device == "cpu":
         torch.set_num_threads(1)
     try:
-        _Rank(pipe, rank, size, port, uuid, llm, device, precision, seed).serve()
+        _Rank(pipe, place).serve()
     except (EOFError, OSError):
         return
     finally:
@@ -45,24 +50,13 @@ def run_rank(
 class _Rank:
     """The works of one rank: at most one prepared point, and its chunks in flight."""
 
-    def __init__(
-        self,
-        pipe: Connection,
-        rank: int,
-        size: int,
-        port: int,
-        uuid: str | None,
-        llm: Llm,
-        device: str,
-        precision: str,
-        seed: int,
-    ) -> None:
+    def __init__(self, pipe: Connection, place: Place) -> None:
         from calibrate.runners.decoder import Shard
         from calibrate.runners.torch_llama import TorchRunner
 
-        self._pipe, self._device = pipe, device
-        self._place = (f"tcp://127.0.0.1:{port}", rank, size)
-        self._runner = TorchRunner(llm, device, precision, uuid, seed, Shard(rank, size))
+        self._pipe, self._place = pipe, place
+        shard = Shard(place.rank, place.size)
+        self._runner = TorchRunner(place.llm, place.device, place.precision, place.uuid, place.seed, shard)
         self._works: list[Any] = []
         self._flying: deque[tuple[int, Any]] = deque()
         self._answers: dict[str, Callable[..., Any]] = {
@@ -103,8 +97,9 @@ class _Rank:
         import torch.distributed as dist
 
         self._runner.bind()
-        where, rank, size = self._place
-        dist.init_process_group("gloo" if self._device == "cpu" else "nccl", where, rank=rank, world_size=size)
+        place = self._place
+        where, how = f"tcp://127.0.0.1:{place.port}", "gloo" if place.device == "cpu" else "nccl"
+        dist.init_process_group(how, where, rank=place.rank, world_size=place.size)
         self._runner.load()
         return self._runner.versions
 

@@ -58,18 +58,7 @@ class PrefillFirst:
 
     def plan(self, instance: Instance) -> list[Chunk]:
         """Whole prompts up to the token budget; a longer one goes alone."""
-        chunks: list[Chunk] = []
-        tokens = 0
-        while instance.waiting:
-            size = instance.next_tokens()
-            if chunks and tokens + size > instance.max_tokens:
-                break
-            prompt = instance.admit()
-            if prompt is None:
-                break
-            chunks.append((prompt, size))
-            tokens += size
-        return chunks
+        return _whole_prompts(instance, instance.max_tokens)[0]
 
 
 class Static:
@@ -111,22 +100,27 @@ class Splitwise:
         """Whole prompts, and whether the batch decodes beside them."""
         batch, limit = instance.batch, instance.max_tokens
         due = bool(batch) and self._skipped >= MOST_SKIPPED
-        room = limit - batch if due else limit
-        chunks: list[Chunk] = []
-        tokens = 0
-        while instance.waiting:
-            size = instance.next_tokens()
-            if chunks and tokens + size > room:
-                break
-            prompt = instance.admit()
-            if prompt is None:
-                break
-            chunks.append((prompt, size))
-            tokens += size
+        chunks, tokens = _whole_prompts(instance, limit - batch if due else limit)
         if chunks:
             self.mixes = due or tokens + batch <= limit
             self._skipped = 0 if self.mixes else self._skipped + 1
         return chunks
+
+
+def _whole_prompts(instance: Instance, room: int) -> tuple[list[Chunk], int]:
+    """Waiting prompts admitted in order while they fit `room` tokens (the first in any case), and their tokens."""
+    chunks: list[Chunk] = []
+    tokens = 0
+    while instance.waiting:
+        size = instance.next_tokens()
+        if chunks and tokens + size > room:
+            break
+        prompt = instance.admit()
+        if prompt is None:
+            break
+        chunks.append((prompt, size))
+        tokens += size
+    return chunks, tokens
 
 
 MOST_SKIPPED = 4  # splitwise-sim's max_preemptions
