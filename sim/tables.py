@@ -68,7 +68,7 @@ def write_requests(run: Run, path: Path) -> None:
 
 
 def timeline_table(run: Run) -> Any:
-    """GPU power, its share of time busy and the grid's intensity by minute and pool, over the horizon."""
+    """Power, share of time busy, requests waiting and running, and intensity by minute and pool, over the horizon."""
     import pyarrow as pa
 
     parts = [_pool_timeline(run, book) for book in run.books]
@@ -93,6 +93,7 @@ def _pool_timeline(run: Run, book: PoolBooks) -> Any:
     spare_w = pool.spare_gpus * pool.model.idle_w / pool.spec.tp
     power_w = ((busy_j + idle_j) / width + spare_w + host_w) * pool.pue
     intensity = np.diff(window.integral(edges)) / width
+    waiting, running = _present(run, pool.numbers, edges)
     return pa.table(
         {
             "time_s": pa.array(edges[:-1]),
@@ -100,10 +101,40 @@ def _pool_timeline(run: Run, book: PoolBooks) -> Any:
             "gpu_power_w": pa.array((busy_j + idle_j) / width),
             "busy_share": pa.array(busy_s / (pool.spec.engines * width)),
             "power_w": pa.array(power_w),
+            "waiting": pa.array(waiting),
+            "running": pa.array(running),
             "intensity_g_per_kwh": pa.array(intensity),
             "operational_g_per_h": pa.array(power_w * intensity / 1000.0),
         }
     )
+
+
+def _present(run: Run, numbers: range, edges: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean requests of a pool that wait for their first step, and that are being served, between the edges.
+
+    What was preempted counts as served. A run that was stopped holds its unfinished requests to the end.
+    """
+    requests, end = run.played.requests, edges[-1]
+    instance = np.frombuffer(requests.instance, dtype=np.int64)
+    status = np.frombuffer(requests.status, dtype=np.uint8)
+    mine = (instance >= numbers.start) & (instance < numbers.stop) & (status != REJECTED)
+    arrival = np.array(requests.arrival_s)[mine]
+    done = status[mine] == COMPLETED
+    start, finish = (np.frombuffer(column)[mine] for column in (requests.start_s, requests.finish_s))
+    start = np.where(done | (start > arrival), start, end)
+    finish = np.where(done, finish, end)
+    width = np.diff(edges)
+    came, began, left = (np.diff(_since(edges, np.minimum(at, end))) / width for at in (arrival, start, finish))
+    return np.maximum(0.0, came - began), np.maximum(0.0, began - left)
+
+
+def _since(at_s: NDArray[np.float64], events_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Up to each of `at_s`: the seconds that have passed since every earlier event, added up."""
+    ordered = np.sort(events_s)
+    sums = np.concatenate([[0.0], np.cumsum(ordered)])
+    count = np.searchsorted(ordered, at_s, side="left")
+    passed: NDArray[np.float64] = count * at_s - sums[count]
+    return passed
 
 
 def _cumulative(

@@ -75,7 +75,7 @@ def test_it_is_silent_and_asks_for_nothing(browser, hostile):
     said, asked, tab = visit(browser, path)
     assert said == []
     assert asked == [path.as_uri()]
-    assert tab.locator("svg.marks").count() == 5  # every chart is drawn
+    assert tab.locator("svg.marks").count() == 7  # every chart is drawn
     assert tab.locator("img").count() == 0  # a hostile name became no element
     assert tab.locator("h1").text_content() == HOSTILE
 

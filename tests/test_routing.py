@@ -16,6 +16,7 @@ from profiles.profile import Profile, load, save, shipped_folder
 from sim.routing import ROUTERS
 from sim.run import Run, run
 from sim.scenario import Scenario
+from sim.tables import timeline_table
 from sim.trace.model import Trace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -226,6 +227,27 @@ def test_little_s_law_holds_exactly() -> None:
     assert number == pytest.approx(requests.size / span * float((finish - arrival).mean()), rel=1e-9)
     e2e = made.summary["e2e_s"]["mean"]
     assert e2e == pytest.approx(float((finish - arrival).mean()), rel=1e-12)
+
+
+def test_little_s_law_holds_in_the_timeline_too() -> None:
+    """Requests waiting and running, minute by minute and pool by pool, add up to the seconds all requests spent."""
+    document = asked(rate=30.0, seconds=240.0) | {"horizon_s": 600.0, "routing": "round-robin"}
+    document["pools"] += [{**document["pools"][0], "name": "b", "gpu": "a100-sxm-80gb"}]
+    made = run(Scenario.model_validate(document))
+    table = timeline_table(made).to_pydict()
+    requests = made.played.requests
+    arrival, start = np.array(requests.arrival_s), np.frombuffer(requests.start_s)
+    finish, instance = np.frombuffer(requests.finish_s), np.frombuffer(requests.instance, dtype=np.int64)
+    assert finish.max() < 600.0
+    for number, name in enumerate(("a", "b")):
+        rows = [k for k, pool_ in enumerate(table["pool"]) if pool_ == name]
+        mine = instance == number
+        waited, served = (start - arrival)[mine].sum(), (finish - start)[mine].sum()
+        assert sum(table["waiting"][k] for k in rows) * 60.0 == pytest.approx(waited, rel=1e-9, abs=1e-6)
+        assert sum(table["running"][k] for k in rows) * 60.0 == pytest.approx(served, rel=1e-9)
+    first = rows[0]
+    begun, ended = np.clip(start[mine], 0, 60), np.clip(finish[mine], 0, 60)
+    assert table["running"][first] == pytest.approx((ended - begun).sum() / 60.0, rel=1e-9)
 
 
 def test_three_times_overload_is_linear_and_loses_nothing() -> None:

@@ -26,6 +26,8 @@ def charts(folder: Folder, start_ms: float | None) -> dict[str, Spec]:
         found["latency"] = latency(folder)
     if folder.timeline:
         found["power"] = over_time(folder, "power_w", "kW at the plug", 1e-3, start_ms)
+        found["running"] = over_time(folder, "running", "requests being served", 1.0, start_ms)
+        found["waiting"] = over_time(folder, "waiting", "requests waiting", 1.0, start_ms)
         found["carbon"] = over_time(folder, "operational_g_per_h", "operational g CO2e per hour", 1.0, start_ms)
         found["intensity"] = over_time(folder, "intensity_g_per_kwh", "grid, g CO2e per kWh", 1.0, start_ms)
     return found

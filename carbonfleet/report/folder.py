@@ -78,7 +78,8 @@ def _latency(path: Path) -> dict[str, Floats]:
 
 def _timeline(path: Path) -> tuple[dict[str, dict[str, Floats]], int]:
     """Columns by pool, each point the mean of so many minutes that no more than POINTS are left."""
-    names = ["power_w", "gpu_power_w", "busy_share", "intensity_g_per_kwh", "operational_g_per_h"]
+    names = ["power_w", "gpu_power_w", "busy_share", "waiting", "running", "intensity_g_per_kwh"]
+    names.append("operational_g_per_h")
     columns = _columns(path, ["time_s", "pool", *names])
     pools = [str(name) for name in dict.fromkeys(columns["pool"].tolist())]
     longest = max((int(np.sum(columns["pool"] == pool)) for pool in pools), default=0)

@@ -103,6 +103,10 @@ def _body(found: Folder, specs: dict[str, Any]) -> Iterable[str]:
         yield "<h2>Over time</h2>"
         each = "a minute" if found.thinned == 1 else f"{found.thinned} minutes"
         yield _chart("power", specs, f"Power of each pool, hosts and PUE included; each step is the mean of {each}.")
+        yield _chart(
+            "running", specs, "Requests in each pool from their first step to their last, preempted ones included."
+        )
+        yield _chart("waiting", specs, "Requests that wait for their first step: a pool that cannot keep up.")
         yield _chart("carbon", specs, "Operational carbon by pool; embodied carbon is spread evenly and not drawn.")
         yield _chart("intensity", specs, "Carbon intensity of each pool's grid.")
     yield from _assumptions(s)
