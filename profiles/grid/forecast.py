@@ -87,7 +87,7 @@ class Forecast:
 
 
 def read_forecast(path: str | Path) -> Forecast:
-    """Read forecasts: CarbonCast's 96-hour CSV, WattTime's historical forecasts, the UK's half hours.
+    """Read forecasts: CarbonCast's 96-hour CSV, or WattTime's historical forecasts (JSON).
 
     Raises:
         InputError: no known forecast format, or a row that is no time and intensity.
