@@ -22,7 +22,7 @@ from calibrate.names import gpu_name, slug
 from calibrate.points import Grid, Point
 from calibrate.protocol import Bench, Timing
 from calibrate.raw import write_samples
-from calibrate.runners import MemoryInfo, StepRunner
+from calibrate.runners import StepRunner
 from calibrate.runners.fake import FakeGpu, FakeRunner, Sensor
 from calibrate.runners.linear import EIGHT_BITS
 from calibrate.schedule import Progress, Schedule
@@ -117,7 +117,8 @@ def measure(
             record.add_idle("no_context", bench.idle())
         bench_runner.load()
         memory = bench_runner.memory()
-        capacity = _kv_capacity(llm, precision, memory)
+        taken = memory.weights_bytes + memory.workspace_bytes
+        capacity = kv_capacity(llm, precision, memory.total_bytes, taken)
         if "loaded" not in record.idle:
             record.add_idle("loaded", bench.idle())
         schedule = Schedule(bench, bench_runner, record, seed, progress)
@@ -140,7 +141,7 @@ def measure(
             band=Band(time=1.08, power=2.0 if meter.kind == "estimate" else 1.1),
             memory=Memory(
                 weights_bytes=memory.weights_bytes,
-                kv_bytes_per_token=llm.kv_bytes_per_token(_kv_precision(precision)),
+                kv_bytes_per_token=kv_bytes_per_token(llm, precision),
                 kv_capacity_tokens=capacity,
             ),
             idle=Idle(
@@ -182,6 +183,9 @@ def _open(
     meter: Meter
     opened: StepRunner
     if runner == "fake":
+        if tp > 1:
+            what = f"the fake runner simulates one GPU, not {tp}"
+            raise InputError(what, field="tensor_parallel", mend="leave it out, or use the torch runner")
         if isinstance(fake_gpu, str):
             fake_gpu = FakeGpu(VirtualClock(), catalog.gpu(fake_gpu), Sensor(), seed)
         meter = fake_gpu
@@ -224,18 +228,22 @@ def _predict_fit(llm: Llm, precision: str, about: Device) -> None:
         )
 
 
-def _kv_capacity(llm: Llm, precision: str, memory: MemoryInfo) -> int:
-    """KV tokens beside weights and workspace in the share of memory that serving engines take."""
-    room = MEMORY_SHARE * memory.total_bytes - memory.weights_bytes - memory.workspace_bytes
-    capacity = int(room / llm.kv_bytes_per_token(_kv_precision(precision)))
+def kv_capacity(llm: Llm, precision: str, total_bytes: float, taken_bytes: float) -> int:
+    """KV tokens beside what is taken, in the share of memory that serving engines take.
+
+    Raises:
+        DoesNotFit: not one.
+    """
+    room = MEMORY_SHARE * total_bytes - taken_bytes
+    capacity = int(room / kv_bytes_per_token(llm, precision))
     if capacity < 1:
         raise DoesNotFit(f"{llm.name} leaves no memory for KV; take a smaller model or a larger GPU")
     return capacity
 
 
-def _kv_precision(precision: str) -> str:
+def kv_bytes_per_token(llm: Llm, precision: str) -> float:
     """Of the cache: 8-bit weights leave it at 16 bits, as engines do unless told otherwise."""
-    return "bf16" if precision in EIGHT_BITS else precision
+    return llm.kv_bytes_per_token("bf16" if precision in EIGHT_BITS else precision)
 
 
 def _gpu(meter: Meter, about: Device) -> str:
@@ -246,8 +254,7 @@ def _gpu(meter: Meter, about: Device) -> str:
 
 def _provenance(meter: Meter, about: Device, runner: StepRunner, record: Checkpoint, date: str | None) -> Provenance:
     """Where the figures come from; an estimate and a simulation are never called measured."""
-    notes = [f"device: {about.name}, {about.uuid}", *(f"{name}: {value}" for name, value in about.facts.items())]
-    notes += [_KERNELS, *observed(record), *record.notes]
+    notes = [*described(about), _KERNELS, *observed(record), *record.notes]
     versions = {"carbonfleet": version(), "python": platform.python_version(), **runner.versions}
     if about.driver:
         versions["driver"] = about.driver
@@ -276,6 +283,11 @@ def _provenance(meter: Meter, about: Device, runner: StepRunner, record: Checkpo
             "notes": notes,
         }
     )
+
+
+def described(about: Device) -> list[str]:
+    """What was metered, a line each."""
+    return [f"device: {about.name}, {about.uuid}", *(f"{name}: {value}" for name, value in about.facts.items())]
 
 
 def observed(record: Checkpoint) -> list[str]:

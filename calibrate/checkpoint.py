@@ -13,8 +13,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from calibrate.meter import Sample
 from calibrate.phases import Mix
-from calibrate.protocol import IdleWindow, RawSample, Window
+from calibrate.protocol import IdleWindow, Window
 from profiles.inputs import InputError, read_text
 from profiles.outputs import OutputError
 
@@ -37,13 +38,13 @@ class Checkpoint:
         self.idle: dict[str, IdleWindow] = {}
         self.notes: list[str] = []
         self.mixes: dict[str, Mix] = {}
-        self.samples: dict[str, list[list[RawSample]]] = {}
+        self.samples: dict[str, list[list[Sample]]] = {}
         if path is not None and path.exists() and path.stat().st_size:
             self._take_up(path, identity)
         else:
             self._append({"run": identity})
 
-    def add(self, label: str, window: Window, samples: Sequence[RawSample] = ()) -> None:
+    def add(self, label: str, window: Window, samples: Sequence[Sample] = ()) -> None:
         """Keep one window of the point `label` and the meter's raw samples in it."""
         self.windows.setdefault(label, []).append(window)
         self.samples.setdefault(label, []).append(list(samples))
@@ -75,7 +76,7 @@ class Checkpoint:
                     _same_run(path, record["run"], identity)
                 elif "point" in record:
                     self.windows.setdefault(record["point"], []).append(Window(**record["window"]))
-                    raw: list[RawSample] = [(a, b, c, d, e) for a, b, c, d, e in record.get("samples", ())]
+                    raw = [Sample(*sample) for sample in record.get("samples", ())]
                     self.samples.setdefault(record["point"], []).append(raw)
                 elif "idle" in record:
                     self.idle[record["idle"]] = IdleWindow(**record["window"])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -222,13 +221,6 @@ def _take(reply: Reply, line: bytes) -> None:
             reply.output_tokens = int(usage["completion_tokens"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ServerError(f"the server streams what is no completion ({_short(error)})") from error
-
-
-def run(work: Callable[[], Any]) -> Any:
-    """Run a coroutine function to its end."""
-    import asyncio
-
-    return asyncio.run(work())
 
 
 def _aiohttp() -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 from calibrate import points as grids
 from calibrate import protocol, serving
 from calibrate.server_bench import ServerGrid
+from calibrate.server_profile import mixed_label
 from profiles.llm import Llm
 
 _POINT_OVERHEAD_S = 1.5  # allocating, capturing the graph, first calls
@@ -20,9 +21,9 @@ def estimate(llm: Llm, runner: str, precision: str, quick: bool, device: str, ma
     if runner == "openai":
         pace = serving.QUICK if quick else serving.FULL
         grid = ServerGrid().within(max_batch, max(ServerGrid().prompts), 1 << 40)
-        labels = [f"prefill 1 x {n}" for n in grid.prompts]
-        labels += [f"decode batch {b} context {c}" for b in grid.batches for c in grid.contexts]
-        labels += [f"mixed {n} beside {b}" for b in grid.mixed_batches for n in grid.prompts[1:]]
+        labels = [grids.prefill(n).label for n in grid.prompts]
+        labels += [grids.decode(b, c).label for b in grid.batches for c in grid.contexts]
+        labels += [mixed_label(n, b) for b in grid.mixed_batches for n in grid.prompts[1:]]
         labels += [f"mix {a} + {b}" for a, b in grid.mixes]
         alone = len(labels) - len(grid.mixes)
         seconds = pace.repeats * alone * 2 * pace.window_s + len(grid.mixes) * pace.mix_s + pace.idle_s

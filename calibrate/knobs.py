@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from calibrate.errors import BenchError
+from calibrate.errors import BenchError, NoGpu
 
 GUARD_WAIT_S = 20.0
 
@@ -60,13 +60,13 @@ class NvmlKnobs:
         """Read what is to be put back and start the guard.
 
         Raises:
-            BenchError: NVML does not answer, or the guard does not start.
+            NoGpu: NVML does not answer. BenchError: the guard does not start.
         """
         try:
             self._nvml.nvmlInit()
             found = [Found.read(self._nvml, index) for index in self._gpus]
         except self._nvml.NVMLError as error:
-            raise BenchError(f"NVML: {error}; clocks and limits cannot be set") from error
+            raise NoGpu(f"NVML: {error}") from error
         command = [sys.executable, "-m", "calibrate.guard", json.dumps([asdict(each) for each in found])]
         self._guard = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         assert self._guard.stdout is not None

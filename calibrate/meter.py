@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from calibrate.clock import Clock
 
@@ -42,6 +42,22 @@ class State:
     reasons: frozenset[str] = frozenset()
 
 
+class Sample(NamedTuple):
+    """One look at a meter: joules so far and watts now, clock and temperature; None where the meter does not tell."""
+
+    at_s: float
+    energy_j: float | None
+    power_w: float | None
+    sm_clock_mhz: float | None
+    temperature_c: float | None
+
+
+def reason_flags(reasons: Collection[str]) -> list[str]:
+    """What clock-event reasons make of a window: invalid for heat or hardware, kept and said for the power cap."""
+    bad = sorted(set(reasons) & THERMAL)
+    return ([f"invalid: {' and '.join(bad)}"] if bad else []) + (["power_capped"] if POWER_CAP in reasons else [])
+
+
 class Meter(Protocol):
     """A power source of one device. `gain_rel` is its systematic relative error, 1 sigma."""
 
@@ -51,8 +67,11 @@ class Meter(Protocol):
     def device(self) -> Device:
         """What is metered."""
 
-    def refusals(self) -> list[str]:
-        """Why this device must not be measured now (MIG, foreign processes); empty when it may."""
+    def refusals(self, shared: bool = False) -> list[str]:
+        """Why this device must not be measured now (MIG, foreign processes); empty when it may.
+
+        `shared`: another process is meant to be there, since it is the server that is measured.
+        """
 
     def has_context(self) -> bool:
         """Whether this process already holds the device, so that its bare idle cannot be measured."""
@@ -91,7 +110,7 @@ class EstimateMeter:
         """This machine's CPU."""
         return cpu_device()
 
-    def refusals(self) -> list[str]:
+    def refusals(self, shared: bool = False) -> list[str]:
         """Nothing: the estimate follows this process alone."""
         return []
 

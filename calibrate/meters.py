@@ -46,7 +46,7 @@ class RaplMeter:
         """This machine's CPU."""
         return cpu_device({"energy reading": f"RAPL, {len(self._zones)} counters"})
 
-    def refusals(self) -> list[str]:
+    def refusals(self, shared: bool = False) -> list[str]:
         """Nothing: other processes are part of the reading, and the notes say so."""
         return []
 
@@ -111,7 +111,7 @@ class CsvMeter:
         """The machine behind the plug."""
         return cpu_device({"energy reading": f"wall power of {self._path.name}: the whole machine"})
 
-    def refusals(self) -> list[str]:
+    def refusals(self, shared: bool = False) -> list[str]:
         """Nothing."""
         return []
 
@@ -183,7 +183,7 @@ class NullMeter:
         """This machine's CPU, for want of better knowledge."""
         return cpu_device({"energy reading": "none"})
 
-    def refusals(self) -> list[str]:
+    def refusals(self, shared: bool = False) -> list[str]:
         """Nothing."""
         return []
 
@@ -235,9 +235,9 @@ class SumMeter:
             found[0].facts,
         )
 
-    def refusals(self) -> list[str]:
+    def refusals(self, shared: bool = False) -> list[str]:
         """Every GPU's."""
-        return [f"{meter.device().uuid}: {text}" for meter in self._meters for text in meter.refusals()]
+        return [f"{meter.device().uuid}: {text}" for meter in self._meters for text in meter.refusals(shared)]
 
     def has_context(self) -> bool:
         """Whether this process holds any of them."""

@@ -84,14 +84,14 @@ class NvmlMeter:
             facts={name: value for name, value in facts.items() if value is not None},
         )
 
-    def refusals(self) -> list[str]:
+    def refusals(self, shared: bool = False) -> list[str]:
         """MIG (energy is board-wide, a slice's share is unknowable) and processes of others on the GPU."""
         found = []
         mig = self._try(self._nvml.nvmlDeviceGetMigMode)
         if mig and mig[0]:
             found.append("the GPU is in MIG mode, energy is only known for the whole board; switch MIG off")
         foreign = sorted(pid for pid in self._pids() if pid != os.getpid())
-        if foreign:
+        if foreign and not shared:
             found.append(f"other processes use the GPU (pid {', '.join(map(str, foreign))}); stop them first")
         return found
 

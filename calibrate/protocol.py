@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from calibrate.clock import Clock
 from calibrate.errors import BenchError
-from calibrate.meter import POWER_CAP, THERMAL, Meter, State
+from calibrate.meter import POWER_CAP, Meter, Sample, State, reason_flags
 from calibrate.runners import Ticket, Work
 
 CHUNK_S = 0.05  # steps are queued and timed in chunks of about this long
@@ -52,8 +52,6 @@ class Timing:
         needed = max(self.window_s, self.window_periods * period_s, self.window_steps * step_s)
         return min(needed, max(self.window_max_s, 2 * step_s))
 
-
-RawSample = tuple[float, float | None, float | None, float | None, float | None]  # s, J, W, SM MHz, C
 
 FULL = Timing()
 QUICK = Timing(1, 1.5, 15.0, 8, 3.0, 1.0, 2.0, 10.0, 2.0, 3.0)
@@ -138,7 +136,7 @@ class Bench:
     def __init__(self, meter: Meter, clock: Clock, timing: Timing) -> None:
         self.meter, self.clock, self.timing = meter, clock, timing
         self.period_s = 0.0  # of the energy counter, once measured
-        self.samples: list[RawSample] = []  # of the latest window
+        self.samples: list[Sample] = []  # of the latest window
 
     def measure_period(self, work: Work) -> float:
         """Seconds between the counter's ticks under load (median), kept for the windows; 0 without a counter."""
@@ -254,7 +252,7 @@ class _Watch:
         self.clocks: list[float] = []
         self.temperatures: list[float] = []
         self.reasons: set[str] = set()
-        self.samples: list[RawSample] = []
+        self.samples: list[Sample] = []
         self._state = State()
         meter.power_w()  # a meter that reports the mean since its last reading starts afresh
 
@@ -268,15 +266,12 @@ class _Watch:
             _collect(self.clocks, state.sm_clock_mhz)
             _collect(self.temperatures, state.temperature_c)
             self.reasons |= state.reasons
-        self.samples.append((now, None, power_w, self._state.sm_clock_mhz, self._state.temperature_c))
+        self.samples.append(Sample(now, None, power_w, self._state.sm_clock_mhz, self._state.temperature_c))
 
     def flags(self) -> list[str]:
         """What befell: thermal or hardware slowdown makes the point invalid, the rest is kept and said."""
-        bad = sorted(self.reasons & THERMAL)
-        found = [f"invalid: {' and '.join(bad)}"] if bad else []
-        if POWER_CAP in self.reasons:
-            found.append("power_capped")
-        elif _spread_rel(self.clocks) > STEADY_CLOCK:
+        found = reason_flags(self.reasons)
+        if POWER_CAP not in self.reasons and _spread_rel(self.clocks) > STEADY_CLOCK:
             found.append("clock unsteady")
         if self.temperatures and max(self.temperatures) - self.temperatures[0] > STEADY_TEMPERATURE_C:
             found.append("temperature rising")

@@ -5,23 +5,11 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from operator import attrgetter
 
 from calibrate.clock import Clock
-from calibrate.meter import POWER_CAP, THERMAL, Meter, State
-
-POLL_S = 0.025
-STATE_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One look at the meter: joules so far and watts now, None where the meter does not tell."""
-
-    at_s: float
-    energy_j: float | None
-    power_w: float | None
-    temperature_c: float | None
-    sm_clock_mhz: float | None
+from calibrate.meter import Meter, Sample, State, reason_flags
+from calibrate.protocol import POLL_S, STATE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +61,7 @@ class Sampler:
                     self._reasons.append((now, self.state.reasons))
                 state = self.state
                 energy, power = self._meter.energy_j(), self._meter.power_w()
-                self.samples.append(Sample(now, energy, power, state.temperature_c, state.sm_clock_mhz))
+                self.samples.append(Sample(now, energy, power, state.sm_clock_mhz, state.temperature_c))
         except Exception as error:  # said to whoever waits for the figures, not lost in a thread
             self._error = error
 
@@ -84,8 +72,8 @@ class Sampler:
             BenchError: the meter failed meanwhile.
         """
         self.check()
-        times = [sample.at_s for sample in self.samples]
-        part = self.samples[bisect_left(times, begin_s) : bisect_right(times, end_s)]
+        at = attrgetter("at_s")
+        part = self.samples[bisect_left(self.samples, begin_s, key=at) : bisect_right(self.samples, end_s, key=at)]
         ticks = [
             (b.at_s, b.energy_j)
             for a, b in zip(part, part[1:], strict=False)
@@ -108,6 +96,5 @@ class Sampler:
         )
 
     def _flags(self, begin_s: float, end_s: float) -> list[str]:
-        seen = {reason for at, reasons in self._reasons if begin_s - STATE_S <= at <= end_s for reason in reasons}
-        bad = sorted(seen & THERMAL)
-        return ([f"invalid: {' and '.join(bad)}"] if bad else []) + (["power_capped"] if POWER_CAP in seen else [])
+        looks = (reasons for at, reasons in self._reasons if begin_s - STATE_S <= at <= end_s)
+        return reason_flags({reason for reasons in looks for reason in reasons})

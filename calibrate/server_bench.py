@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from calibrate.bench import MEMORY_SHARE
+from calibrate.bench import MEMORY_SHARE, kv_capacity
 from calibrate.checkpoint import Checkpoint
 from calibrate.client import Prompter, Server, ServerError
 from calibrate.clock import RealClock
-from calibrate.errors import BenchError, DoesNotFit
+from calibrate.errors import BenchError
 from calibrate.meter import Device, Meter
 from calibrate.points import Point, decode, prefill
 from calibrate.protocol import IdleWindow, Window
@@ -81,9 +81,8 @@ def measure_server(
         BenchError, InputError: the meter fails, a checkpoint of another run.
     """
     about = meter.device()
-    for refusal in meter.refusals():
-        if "other processes" not in refusal:  # the server is that other process
-            raise BenchError(f"{about.name}: {refusal}")
+    for refusal in meter.refusals(shared=True):
+        raise BenchError(f"{about.name}: {refusal}")
     capacity, predicted = kv_capacity_tokens, kv_capacity_tokens is None
     if capacity is None:
         capacity = _predicted_capacity(llm, precision, about)
@@ -118,11 +117,13 @@ async def _measure(
         prompter = Prompter(llm.vocab, seed)
         await prompter.fit(server)
         bench = ServerBench(server, prompter, sampler, pace)
+        points = [prefill(FEW_TOKENS), *map(prefill, grid.prompts)]
+        points += [decode(batch, context) for batch in grid.batches for context in grid.contexts]
+        for point in points:
+            bench.learn(point, record.windows.get(point.label, []))
         if "loaded" not in record.idle:
             watts = await bench.idle_w()
             record.add_idle("loaded", IdleWindow(watts or 0.0, pace.idle_s))
-        points = [prefill(FEW_TOKENS), *map(prefill, grid.prompts)]
-        points += [decode(batch, context) for batch in grid.batches for context in grid.contexts]
         works: list[tuple[str, Callable[[], Awaitable[Window]]]] = []
         for turn in range(pace.repeats):
             order = list(points)
@@ -166,8 +167,7 @@ async def _run(
         mark = len(sampler.samples)
         try:
             window = await work()
-            raw = [(s.at_s, s.energy_j, s.power_w, s.sm_clock_mhz, s.temperature_c) for s in sampler.samples[mark:]]
-            record.add(label, window, raw)
+            record.add(label, window, sampler.samples[mark:])
         except ServerError as error:
             if not record.windows:
                 raise
@@ -189,11 +189,7 @@ def _mixed_work(bench: ServerBench, new: int, batch: int, context: int) -> Calla
 def _predicted_capacity(llm: Llm, precision: str, about: Device) -> int:
     if about.memory_bytes is None:
         raise BenchError("the KV room is unknown: the meter sees no memory; give --kv-capacity-tokens")
-    room = MEMORY_SHARE * about.memory_bytes - llm.weights_bytes(precision)
-    tokens = int(room / llm.kv_bytes_per_token(precision))
-    if tokens < 1:
-        raise DoesNotFit(f"{llm.name} leaves no memory for KV on {about.name}; give --kv-capacity-tokens")
-    return tokens
+    return kv_capacity(llm, precision, about.memory_bytes, llm.weights_bytes(precision))
 
 
 def _plain(document: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import datetime
 import statistics
 from dataclasses import replace
 
-from calibrate.bench import observed, version
+from calibrate.bench import described, kv_bytes_per_token, observed, version
 from calibrate.checkpoint import Checkpoint
 from calibrate.client import ServerError
 from calibrate.meter import Device, Meter
@@ -74,7 +74,7 @@ def assemble(
         band=Band(time=1.08, power=2.0 if meter.kind in ("estimate", "none") else 1.1),
         memory=Memory(
             weights_bytes=llm.weights_bytes(precision),
-            kv_bytes_per_token=llm.kv_bytes_per_token(precision),
+            kv_bytes_per_token=kv_bytes_per_token(llm, precision),
             kv_capacity_tokens=capacity,
         ),
         idle=Idle(loaded_w=idle_w),
@@ -141,7 +141,7 @@ def _provenance(
     date: str | None,
 ) -> Provenance:
     how = {"nvml": "NVML", "rapl": "RAPL, CPU packages alone", "csv": "wall power of the whole machine"}.get(meter.kind)
-    notes = [f"device: {about.name}, {about.uuid}", *(f"{name}: {value}" for name, value in about.facts.items())]
+    notes = described(about)
     notes.append(f"the front door (HTTP, tokenizer) of {1000 * front_s:.1f} ms is taken off prefill times")
     if phases is not None:
         notes.append(

@@ -11,15 +11,16 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from calibrate.client import Prompter, Reply, Server, ServerError
 from calibrate.phases import Mix
-from calibrate.protocol import Window, block_sem_rel
+from calibrate.points import Point, decode, prefill
+from calibrate.protocol import SAME_METERS, Window, block_sem_rel
 from calibrate.sampler import Drawn, Sampler
 from profiles.profile import POWER_UNKNOWN
 
-SAME_METERS = 0.05
 FEW_TOKENS = 4  # a prompt whose prefill is one decode step; the rest of its time to first token is the front door
 LEAST_PROMPTS, LEAST_GAPS = 5, 8
 
@@ -48,6 +49,14 @@ class ServerBench:
         self._step_s: dict[int, float] = {}  # batch -> decode step, to size the next outputs
         self._token_s = 0.0  # prefill seconds a token, likewise
 
+    def learn(self, point: Point, windows: Iterable[Window]) -> None:
+        """What windows tell of how long steps and prompts take here: outputs are sized by it, in a resumed run too."""
+        for window in windows:
+            if point.phase == "decode":
+                self._step_s[point.sequences] = window.time_s
+            elif window.tokens:
+                self._token_s = max(self._token_s, window.time_s / window.tokens)
+
     async def idle_w(self) -> float | None:
         """Watts of the loaded server without work; None without a meter."""
         begin = time.perf_counter()
@@ -63,8 +72,9 @@ class ServerBench:
         end = time.perf_counter()
         times = [reply.first_s - reply.sent_s for reply in replies]
         tokens = statistics.fmean(reply.prompt_tokens for reply in replies)
-        self._token_s = max(self._token_s, statistics.median(times) / tokens)
-        return _window(statistics.median(times), times, self._sampler.drawn(begin, end), end - begin, tokens)
+        window = _window(statistics.median(times), times, self._sampler.drawn(begin, end), end - begin, tokens)
+        self.learn(prefill(new), [window])
+        return window
 
     async def decode(self, batch: int, context: int) -> Window:
         """Step time and power while exactly `batch` requests of about `context` tokens decode.
@@ -82,10 +92,11 @@ class ServerBench:
         if end <= begin or not known:
             raise ServerError(f"the server does not decode {batch} requests of {context} tokens at once")
         step_s = statistics.fmean(known)
-        self._step_s[batch] = step_s
         held = statistics.fmean(_mean_context(reply, begin, end) for reply in replies)
         inside = _gaps(replies[0], begin, end)
-        return _window(step_s, inside, self._sampler.drawn(begin, end), end - begin, held)
+        window = _window(step_s, inside, self._sampler.drawn(begin, end), end - begin, held)
+        self.learn(decode(batch, context), [window])
+        return window
 
     async def mixed(self, new: int, batch: int, context: int) -> Window:
         """Length of the step in which a prompt of `new` tokens is prefilled beside `batch` decoding requests.

@@ -17,7 +17,7 @@ from typing import Any
 from profiles.inputs import InputError, near_miss
 from profiles.llm import GATED_MLP, Llm
 from profiles.tables import Entry, Row, columns_of, read_table
-from profiles.units import BYTES_PER_GB
+from profiles.units import BYTES_PER_GB, BYTES_PER_GIB
 
 DATA = Path(__file__).parent / "data"
 KINDS = ("gpus", "hosts", "llms")
@@ -68,6 +68,11 @@ class Gpu:
     release_year: int
     sources: dict[str, str] = field(compare=False)
     verify: tuple[str, ...]
+
+    @property
+    def board_bytes(self) -> float:
+        """The most a process can have: a vendor's 80 GB are 80 GiB of DRAM on the board."""
+        return self.memory_bytes * BYTES_PER_GIB / BYTES_PER_GB
 
     @property
     def memory_gb(self) -> float:

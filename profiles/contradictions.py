@@ -19,7 +19,6 @@ BANDWIDTH_CLOSE = 0.03  # vendors round
 MOST_TFLOPS_PER_W = 6.0  # dense bf16; 1.2 (H100) to about 2.5 in data sheets of 2025
 MOST_GB_PER_PACKAGE = {"GDDR": 4.0, "HBM": 48.0}
 HOST_W_PER_GPU = (20.0, 1500.0)
-BINARY = 1.0738  # vendors' GB are GiB of DRAM on the board
 _ACT_NODE = {12: 14, 6: 7, 4: 5}  # nm that ACT has no row for -> the row taken
 
 
@@ -89,7 +88,7 @@ def _profile(p: Profile) -> Iterator[str]:
     if not 0.98 <= p.memory.weights_bytes / weights <= 1.05:
         yield f"its weights are {p.memory.weights_bytes / 1e9:.1f} GB, the model's {weights / 1e9:.1f} GB"
     kept = p.memory.kv_capacity_tokens * p.memory.kv_bytes_per_token + p.memory.weights_bytes
-    if kept > p.tp * gpu.memory_bytes * BINARY:
+    if kept > p.tp * gpu.board_bytes:
         yield f"weights and KV of {kept / 1e9:.0f} GB exceed {p.tp} x {gpu.memory_gb:g} GB"
     most_w = max(*p.prefill.power_w, *p.decode.power_w)
     if gpu.tdp_w and most_w > 1.02 * p.tp * gpu.tdp_w:

@@ -10,6 +10,7 @@ GRAMS_PER_KG = 1000.0
 GRAMS_PER_POUND = 453.59237
 G_PER_KWH_PER_LB_PER_MWH = GRAMS_PER_POUND / 1000.0  # a pound per MWh
 BYTES_PER_GB = 1e9
+BYTES_PER_GIB = 2.0**30
 
 
 def kwh(energy_j: float) -> float:

@@ -157,13 +157,10 @@ def _check_weights(pool: Pool, gpu: catalog.Gpu, weights_bytes: float) -> None:
         )
 
 
-_BINARY = 1.0738  # a vendor's 80 GB are 80 GiB of DRAM on the board, most of which a process can use
-
-
 def _check_memory(pool: Pool, gpu: catalog.Gpu, profile: Profile) -> None:
     """The profile's weights must fit the GPUs, and it must not claim more KV than is left beside them."""
     _check_weights(pool, gpu, profile.memory.weights_bytes)
-    room = gpu.memory_bytes * pool.tp * _BINARY
+    room = gpu.board_bytes * pool.tp
     kv = profile.memory.kv_capacity_tokens * profile.memory.kv_bytes_per_token
     if profile.memory.weights_bytes + kv > room * 1.001:
         raise InputError(

@@ -78,7 +78,10 @@ class LeastLoaded:
 
 
 class Router(Protocol):
-    """Chooses an instance for each arrival and hears of completions."""
+    """Chooses an instance for each arrival and hears of completions.
+
+    One that also has `bind(instances)` is shown the engine's instances (sim.engine.counted) before the first arrival.
+    """
 
     def route(self, now_s: float, prompt: int, output: int) -> int:
         """The number of the instance for a request of `prompt` tokens and a predicted `output`."""

@@ -109,8 +109,8 @@ class ServerMeter:
     def device(self) -> Device:
         return Device("NVIDIA H100 80GB HBM3", "GPU-fake", 80e9, 700.0, "test")
 
-    def refusals(self) -> list[str]:
-        return ["other processes use the GPU (pid 1); stop them first"]  # the server itself
+    def refusals(self, shared: bool = False) -> list[str]:
+        return [] if shared else ["other processes use the GPU (pid 1); stop them first"]  # the server itself
 
     def has_context(self) -> bool:
         return False

@@ -12,13 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from calibrate.bench import kv_bytes_per_token, kv_capacity
 from calibrate.client import Prompter, Server, ServerError
+from calibrate.clock import RealClock
 from calibrate.errors import BenchError
 from calibrate.load import replay
 from calibrate.meters import NullMeter
 from calibrate.phases import Mix, separate
+from calibrate.points import decode, prefill
+from calibrate.sampler import Sampler
 from calibrate.server_bench import ServerGrid, measure_server
-from calibrate.serving import Pace
+from calibrate.serving import Pace, ServerBench
 from profiles.catalog import llm
 from profiles.profile import POWER_UNKNOWN, load, save
 from profiles.step import StepModel
@@ -215,3 +219,26 @@ def test_mixes_that_cannot_tell_are_refused() -> None:
         separate([Mix(10.0 * k, 10.0 * k, 1.0, 100.0 * k) for k in range(1, 6)], 1.0)
     with pytest.raises(BenchError, match="at least 4"):
         separate([Mix(1, 2, 3, 4)], 1.0)
+
+
+def test_what_was_measured_before_a_stop_still_sizes_the_rest() -> None:
+    """A resumed run does not know less of the server than one that was never stopped."""
+    with serving() as (url, fake):
+
+        async def look(server: Server, prompter: Prompter) -> tuple[int, int, int]:
+            with Sampler(ServerMeter(fake), RealClock()) as sampler:
+                first = ServerBench(server, prompter, sampler, PACE)
+                windows = {prefill(100): [await first.prefill(100)], decode(4, 64): [await first.decode(4, 64)]}
+                resumed, blind = (ServerBench(server, prompter, sampler, PACE) for _ in range(2))
+                for point, found in windows.items():
+                    resumed.learn(point, found)
+                return tuple(each._output_tokens(4, 64) for each in (first, resumed, blind))  # type: ignore[return-value]
+
+        whole, again, without = with_server(url, look)
+    assert whole == again != without
+
+
+def test_eight_bit_weights_leave_a_served_cache_at_sixteen_bits() -> None:
+    shape = llm("llama-3.1-8b")
+    assert kv_bytes_per_token(shape, "fp8") == shape.kv_bytes_per_token("bf16")
+    assert kv_capacity(shape, "fp8", 80e9, 0.0) == kv_capacity(shape, "bf16", 80e9, 0.0)

@@ -19,6 +19,7 @@ from calibrate.sweep import sweep
 from carbonfleet.cli.calibrate import command
 from carbonfleet.report import calibration
 from profiles.catalog import gpu, llm
+from profiles.inputs import InputError
 from profiles.outputs import OutputError
 from profiles.profile import Profile, load, save
 
@@ -185,3 +186,24 @@ def test_a_device_that_is_always_full_is_one_line() -> None:
         pytest.skip("no /dev/full here")
     with pytest.raises(OutputError, match="/dev/full: cannot be written"):
         measure(MODEL, runner="fake", quick=True, fake_gpu=fake(), checkpoint=Path("/dev/full"))
+
+
+def test_a_sweep_without_a_gpu_exits_4_like_every_other_command(tmp_path: Path) -> None:
+    from calibrate.errors import NoGpu
+    from calibrate.knobs import NvmlKnobs
+
+    class Absent:
+        class NVMLError(Exception):
+            pass
+
+        def nvmlInit(self) -> None:  # noqa: N802 - NVML's name
+            raise self.NVMLError("Library Not Found")
+
+    with pytest.raises(NoGpu) as refused, NvmlKnobs((0,), Absent()):
+        pass
+    assert refused.value.exit_code == 4
+
+
+def test_the_fake_runner_is_one_gpu_and_says_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="simulates one GPU, not 2"):
+        measure(MODEL, runner="fake", quick=True, tensor_parallel=2)

@@ -118,6 +118,9 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     both = CliRunner().invoke(command, [str(file), "--find-rate", "--replications", "2"])
     assert both.exit_code == 2
     assert "ask one thing" in both.output
+    alone = CliRunner().invoke(command, [str(file), "--warm-up", "5"])
+    assert alone.exit_code == 2
+    assert "--warm-up goes with" in alone.output
 
 
 def test_a_trace_cannot_be_replicated(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ class Steady:
     def device(self) -> Device:
         return Device(self.name, f"GPU-{self.watts:g}", 80e9, 700.0, "1.0")
 
-    def refusals(self) -> list[str]:
+    def refusals(self, shared: bool = False) -> list[str]:
         return ["MIG"] if self.watts < 0 else []
 
     def has_context(self) -> bool:

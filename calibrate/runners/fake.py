@@ -83,7 +83,7 @@ class FakeGpu:
         """A device that cannot be mistaken for a real one."""
         return Device(self.gpu.name, "fake", self.gpu.memory_bytes, self.limit_w, None, {"sensor": "simulated"})
 
-    def refusals(self) -> list[str]:
+    def refusals(self, shared: bool = False) -> list[str]:
         """Nothing: nobody else is here."""
         return []
 

@@ -114,8 +114,9 @@ class ParallelRunner:
     def memory(self) -> MemoryInfo:
         """All ranks' together."""
         parts = self.ask("memory")
+        totals = [part.total_bytes for part in parts]
         return MemoryInfo(
-            sum(part.total_bytes for part in parts),
+            max(totals) if self._start[1] == "cpu" else sum(totals),  # processes of one machine share its memory
             sum(part.weights_bytes for part in parts),
             sum(part.workspace_bytes for part in parts),
         )

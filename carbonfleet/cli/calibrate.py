@@ -141,7 +141,7 @@ def _device(llm: Llm, runner: str, asked: dict[str, Any], checkpoint: Path | Non
         progress=progress,
         checkpoint=checkpoint,
         raw=asked["raw"],
-        meter=bench.meter_of(asked, own=True) if asked["meter"] else None,
+        meter=bench.meter_of(asked, own=tp == 1) if asked["meter"] else None,
     )
 
 

@@ -138,6 +138,8 @@ def command(
         asked = {"find_rate": find_rate, "find_instances": find_instances, "target": target}
         capacity.answer(resolved, {**asked, "replications": replications, "warm_up": warm_up}, as_json, quiet)
         return
+    if warm_up is not None:
+        raise click.UsageError("--warm-up goes with --find-rate, --find-instances or --replications")
     summary = simulate(resolved, engine, output, quiet, against)
     if as_json:
         opt.print_json(summary)

@@ -18,7 +18,7 @@ from sim.engine.ledger import Ledger
 from sim.engine.memory import Kv, PagedKv, WholeRequestKv
 from sim.engine.prefix import PrefixKv
 from sim.engine.requests import REJECTED, Requests
-from sim.routing import ROUTERS, LeastPrefillBacklog, Predictor
+from sim.routing import ROUTERS, Predictor
 from sim.scenario import Scenario
 from sim.trace import Trace
 
@@ -71,14 +71,15 @@ def play(
         completed(number, weight[index])
         learn(outputs[index])
 
-    kind = Counted if isinstance(router, LeastPrefillBacklog) else Instance
+    bind = getattr(router, "bind", None)  # a router that asks to see the instances; others do not pay for counting
+    kind = Instance if bind is None else Counted
     instances = [
         _instance(kind, pool, number, clock, requests, prefixes, leaping, on_finish)
         for pool in pools
         for number in pool.numbers
     ]
-    if isinstance(router, LeastPrefillBacklog):
-        router.bind(instances)  # type: ignore[arg-type]  # _instance made them Counted
+    if bind is not None:
+        bind(instances)
     join = [instance.arrive for instance in instances]
     longest = [
         min(pool.spec.max_model_len or FOREVER, instances[number].kv.longest)
