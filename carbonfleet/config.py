@@ -12,7 +12,7 @@ import yaml
 from profiles.inputs import InputError, near_miss, read_yaml, validate
 from sim.scenario import Scenario, anchored, parse_start
 
-POOL_FORM = "GPU:INSTANCES[:tpN][:dpN]@ZONE or @FILE, like a100-sxm-80gb:8:tp2@US-CAL-CISO"
+POOL_FORM = "GPU:INSTANCES[:tpN][:dpN[:ep]]@ZONE or @FILE, like a100-sxm-80gb:8:tp2@US-CAL-CISO"
 _PART = re.compile(r"(tp|dp)([1-9][0-9]*)$")
 # option -> where it goes: a key of the scenario, or of every site or pool
 _KEYS = {"ttft_slo": "slo.ttft_s", "tpot_slo": "slo.tpot_s", "lifetime_years": "accounting.lifetime_years"}
@@ -89,7 +89,7 @@ def quick(trace: str | None, model: str | None, pools: Sequence[str]) -> dict[st
     """The scenario document of the quick form.
 
     Raises:
-        UsageError: a part is missing or wrong, or expert parallelism is asked for.
+        UsageError: a part is missing or wrong, or expert parallelism is asked for where there is nothing to spread.
     """
     if not trace or not model or not pools:
         missing = [
@@ -100,18 +100,19 @@ def quick(trace: str | None, model: str | None, pools: Sequence[str]) -> dict[st
     entries: list[dict[str, Any]] = []
     for text in pools:
         pool = parse_pool(text)
-        _refuse_expert_parallel(pool, model, text)
+        _check_expert_parallel(pool, model, text)
         site = sites.setdefault(pool.grid, "") or _free(_site_name(pool.grid), sites.values())
         sites[pool.grid] = site
         width = "".join(f"-{kind}{n}" for kind, n in (("tp", pool.tp), ("dp", pool.dp)) if n > 1)
         name = _free(f"{pool.gpu}{width}@{site}", [entry["name"] for entry in entries])
         entry = {"name": name, "site": site, "gpu": pool.gpu, "model": model, "instances": pool.instances}
+        entry |= {"ep": True} if pool.expert_parallel else {}
         entries.append(entry | {"tp": pool.tp, "dp": pool.dp})
     listed = [{"name": name, "grid": grid} for grid, name in sites.items()]
     return {"trace": trace, "sites": listed, "pools": entries}
 
 
-def _refuse_expert_parallel(pool: PoolText, model: str, text: str) -> None:
+def _check_expert_parallel(pool: PoolText, model: str, text: str) -> None:
     if not pool.expert_parallel:
         return
     from profiles.catalog import llm
@@ -119,7 +120,9 @@ def _refuse_expert_parallel(pool: PoolText, model: str, text: str) -> None:
     if not llm(model).experts:
         what = f"{model} is dense: it has no experts to spread, so ep says nothing"
         raise UsageError(what, field=f"--pool {text}", mend="drop :ep")
-    raise UsageError("expert parallelism is not simulated yet", field=f"--pool {text}", mend="use tpN or dpN")
+    if pool.dp < 2:
+        what = "ep spreads the experts over dp replicas, of which there is one"
+        raise UsageError(what, field=f"--pool {text}", mend="add dpN, like dp2:ep")
 
 
 def _site_name(grid: str) -> str:

@@ -133,6 +133,23 @@ class Mixed(Table):
         return self
 
 
+class Lockstep(Table):
+    """What a step of expert-parallel ranks takes beside each rank's own part: experts and the exchange between ranks.
+
+    `time_s` by the `tokens` of all ranks together; every rank waits for the slowest. Linear between, the last line
+    goes on beyond.
+    """
+
+    tokens: list[Annotated[int, Field(gt=0)]] = Field(min_length=1)
+    time_s: list[Positive] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _one_curve(self) -> Lockstep:
+        if len(self.tokens) != len(self.time_s) or sorted(set(self.tokens)) != self.tokens:
+            raise ValueError("tokens ascend, and there is one time for each")
+        return self
+
+
 class EngineTerm(Table):
     """Host work of a serving engine: `step_s` each step plus `sequence_s` for each sequence in it."""
 
@@ -154,6 +171,7 @@ class Profile(Table):
     gpu: str = Field(min_length=1)
     model: str = Field(min_length=1)
     tp: Annotated[int, Field(ge=1, le=1024)] = 1
+    ep: Annotated[int, Field(ge=1, le=1024)] = 1  # ranks that share the experts; above 1 all else is of one rank
     precision: str = "bf16"
     engine: str = Field(min_length=1)
     clock_mhz: Positive | None = None
@@ -166,6 +184,8 @@ class Profile(Table):
     prefill: PrefillPoints
     decode: DecodePoints
     mixed: Mixed = Mixed()
+    lockstep: Lockstep | None = None
+    async_scheduling: bool = False  # its engine plans a step while the one before it runs
     engine_term: EngineTerm | None = None
     systematic: Systematic = Systematic()
 
@@ -175,10 +195,17 @@ class Profile(Table):
             raise ValueError("engine_term is already inside a profile of layer 'step'; drop one of them")
         return self
 
+    @model_validator(mode="after")
+    def _ranks_in_lockstep(self) -> Profile:
+        if (self.ep > 1) != (self.lockstep is not None):
+            raise ValueError("ep above 1 and lockstep belong together: give both or neither")
+        return self
+
     @property
     def key(self) -> str:
         """The name of the profile: gpu, model, tp, precision and engine."""
-        return f"{self.gpu}_{self.model}_tp{self.tp}_{self.precision}_{self.engine}".replace("/", "-")
+        ep = f"_ep{self.ep}" if self.ep > 1 else ""
+        return f"{self.gpu}_{self.model}_tp{self.tp}{ep}_{self.precision}_{self.engine}".replace("/", "-")
 
 
 def load(path: str | Path) -> Profile:

@@ -66,6 +66,8 @@ class StepModel:
         self._whole: dict[int, MixedStep] = {}
         points = profile.mixed.points
         self._table = MixedTable(points, self._prefill.curve_s) if points is not None else None
+        shared = profile.lockstep
+        self._shared = list(zip(map(float, shared.tokens), shared.time_s, strict=True)) if shared else None
         self._scaled, self._factor = profile.mixed.rule == "scaled", profile.mixed.factor
 
     def decode(self, batch: int, kv_tokens: float) -> Line:
@@ -85,6 +87,18 @@ class StepModel:
         """Seconds of one decode step."""
         line = self.decode(batch, kv_tokens)
         return line.a_s + line.c_s * kv_tokens
+
+    @property
+    def in_lockstep(self) -> bool:
+        """Whether a step's times are those of one rank among several that wait for each other."""
+        return self._shared is not None
+
+    def shared_s(self, tokens: int) -> float:
+        """Seconds of experts and exchange in a step of ranks in lockstep that hold so many tokens together."""
+        row = self._shared
+        if not row:
+            return 0.0
+        return row[0][1] if tokens < row[0][0] else _at(row, float(tokens))
 
     def prefill(self, chunks: Sequence[tuple[int, int]]) -> MixedStep:
         """A step of prefill chunks alone, each (new tokens, past tokens)."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.units import JOULES_PER_KWH, lifetime_rate_g_per_s
+from sim.engine.charge import Owned
 from sim.engine.loop import Played
 from sim.fleet import LivePool
 from sim.scenario import Accounting
@@ -29,8 +30,9 @@ class PoolBooks:
     busy_s: float  # instance-seconds of work
     gpu_busy_j: float
     gpu_idle_j: float
+    transfer_j: float  # KV caches that left for another instance
     host_j: float
-    busy_g: float  # grams of the GPUs' busy joules, PUE included
+    busy_g: float  # grams of the GPUs' busy joules and of transfers, PUE included
     idle_g: float  # grams of idle and host joules, PUE included
     host_g: float  # the hosts' part of it
     embodied_g: tuple[float, float, float]  # low, mid, high
@@ -43,12 +45,17 @@ class PoolBooks:
     @property
     def overhead_j(self) -> float:
         """Energy x (PUE - 1)."""
-        return (self.gpu_busy_j + self.gpu_idle_j + self.host_j) * (self.pool.pue - 1.0)
+        return self.drawn_j * (self.pool.pue - 1.0)
 
     @property
     def energy_j(self) -> float:
         """Everything the pool draws, overhead included."""
-        return (self.gpu_busy_j + self.gpu_idle_j + self.host_j) * self.pool.pue
+        return self.drawn_j * self.pool.pue
+
+    @property
+    def drawn_j(self) -> float:
+        """Everything at the plug, before overhead."""
+        return self.gpu_busy_j + self.gpu_idle_j + self.transfer_j + self.host_j
 
     @property
     def operational_g(self) -> float:
@@ -84,14 +91,16 @@ class Shares:
     unowned_g: float  # grams that no rule gives to a request
 
 
-def pool_books(pool: LivePool, played: Played, horizon_s: float, rules: Accounting) -> tuple[PoolBooks, PoolBooks]:
+def pool_books(
+    pool: LivePool, played: Played, owned: Owned, horizon_s: float, rules: Accounting
+) -> tuple[PoolBooks, PoolBooks]:
     """The hardware ledger of one pool from its instances' power timelines: drain included, and the horizon alone."""
     ends = [played.instances[number].ledger.column("to_s")[-1:] for number in pool.numbers]
     last_s = float(np.concatenate(ends).max(initial=0.0))
-    return _books(pool, played, max(horizon_s, last_s), rules), _books(pool, played, horizon_s, rules)
+    return tuple(_books(pool, played, owned, end_s, rules) for end_s in (max(horizon_s, last_s), horizon_s))  # type: ignore[return-value]
 
 
-def _books(pool: LivePool, played: Played, end_s: float, rules: Accounting) -> PoolBooks:
+def _books(pool: LivePool, played: Played, owned: Owned, end_s: float, rules: Accounting) -> PoolBooks:
     window = pool.site.window
     ledgers = [played.instances[number].ledger for number in pool.numbers]
     from_s, to_s, power_w = (
@@ -112,8 +121,9 @@ def _books(pool: LivePool, played: Played, end_s: float, rules: Accounting) -> P
         busy_s=busy_s,
         gpu_busy_j=float(np.dot(power_w, to_s - from_s)),
         gpu_idle_j=idle_w * (engines * end_s - busy_s) + spare_w * end_s,
+        transfer_j=owned.transfer_j,
         host_j=host_w * end_s,
-        busy_g=float(np.dot(power_w, integrals)) * to_g,
+        busy_g=(float(np.dot(power_w, integrals)) + owned.transfer_gram_j) * to_g,
         idle_g=idle_gj * to_g,
         host_g=host_w * whole * to_g,
         embodied_g=embodied_range(pool, end_s, rules),
@@ -140,24 +150,21 @@ def shares(books: list[PoolBooks], played: Played, rules: Accounting) -> Shares:
     capacity-share gives a pool's idle, host and embodied grams to the requests it served, by GPU-seconds; busy-time
     charges embodied carbon for busy seconds only (HotCarbon'24's t/LT) and leaves idle unowned; none leaves both.
     """
-    requests = played.requests
-    busy_s, energy_j = requests.busy_s, requests.energy_j
-    instance = np.frombuffer(requests.instance, dtype=np.int64)
-    operational_g = requests.gram_j / JOULES_PER_KWH
-    embodied_g, idle_g, unowned_g = np.zeros(requests.size), np.zeros(requests.size), 0.0
-    for book in books:
-        mine = (instance >= book.pool.numbers.start) & (instance < book.pool.numbers.stop)
-        operational_g[mine] *= book.pool.pue
-        total_s = float(busy_s[mine].sum())
-        part = busy_s[mine] / total_s if total_s else np.zeros(int(mine.sum()))
+    size = played.requests.size
+    operational_g, embodied_g, idle_g, unowned_g = np.zeros(size), np.zeros(size), np.zeros(size), 0.0
+    for book, owned in zip(books, played.owned, strict=True):
+        mine = owned.who
+        operational_g[mine] += owned.gram_j * (book.pool.pue / JOULES_PER_KWH)
+        total_s = float(owned.busy_s.sum())
+        part = owned.busy_s / total_s if total_s else owned.busy_s
         busy_embodied_g = book.embodied_g[1] * book.utilisation
         idle_embodied_g = book.embodied_g[1] - busy_embodied_g
         if rules.idle_rule != "none" and total_s:
-            embodied_g[mine] = part * busy_embodied_g
+            embodied_g[mine] += part * busy_embodied_g
         else:
             unowned_g += busy_embodied_g
         if rules.idle_rule == "capacity-share" and total_s:
-            idle_g[mine] = part * (book.idle_g + idle_embodied_g)
+            idle_g[mine] += part * (book.idle_g + idle_embodied_g)
         else:
             unowned_g += book.idle_g + idle_embodied_g
-    return Shares(energy_j, operational_g, embodied_g, idle_g, unowned_g)
+    return Shares(played.requests.energy_j, operational_g, embodied_g, idle_g, unowned_g)

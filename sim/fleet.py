@@ -64,6 +64,12 @@ class LivePool:
         return self.site.window.at
 
     @property
+    def ahead(self) -> bool:
+        """Whether its engines plan a step while the one before it runs."""
+        asked = self.spec.async_scheduling
+        return self.profile.async_scheduling if asked is None else asked
+
+    @property
     def spare_gpus(self) -> int:
         """GPUs that are bought with the units but carry no instance."""
         return self.units * self.host.gpus - self.spec.gpus
@@ -84,17 +90,27 @@ def build(scenario: Scenario, start_epoch_s: float, duration_s: float) -> list[L
     library = load_all([*scenario.profiles, shipped_folder()])
     pools: list[LivePool] = []
     first = 0
-    for pool in scenario.pools:
+    for pool in _in_lanes(scenario.pools):
         live = _pool(pool, sites[pool.site], library, scenario, first)
         pools.append(live)
         first = live.numbers.stop
     return pools
 
 
+def _in_lanes(pools: list[Pool]) -> list[Pool]:
+    """Pools of one model and role beside each other, so that a router's instances have consecutive numbers."""
+    models = list(dict.fromkeys(pool.model for pool in pools))
+    return sorted(pools, key=lambda pool: (models.index(pool.model), pool.role == "decode"))
+
+
 def _pool(pool: Pool, site: LiveSite, library: list[tuple[Path, Profile]], scenario: Scenario, first: int) -> LivePool:
     gpu, llm = catalog.gpu(pool.gpu), catalog.llm(pool.model)
-    _check_weights(pool, gpu, llm.weights_bytes(pool.precision))
-    path, profile = find_profile(library, gpu.name, llm.name, pool.tp, pool.precision, pool.engine)
+    _check_weights(pool, gpu, llm.weights_bytes(pool.precision) / pool.ranks)
+    if pool.ep and not llm.moe:
+        what = f"{llm.name} is dense: it has no experts to spread"
+        raise InputError(what, field=f"pool {pool.name}.ep", mend="drop ep")
+    ep = pool.tp * pool.dp if pool.ep else 1
+    path, profile = find_profile(library, gpu.name, llm.name, pool.tp, pool.precision, pool.engine, ep)
     _check_memory(pool, gpu, profile)
     host, units = pack(pool, gpu.name)
     model = StepModel(profile)
@@ -121,14 +137,21 @@ def _pool(pool: Pool, site: LiveSite, library: list[tuple[Path, Profile]], scena
 
 
 def find_profile(
-    library: list[tuple[Path, Profile]], gpu: str, model: str, tp: int, precision: str, engine: str | None = None
+    library: list[tuple[Path, Profile]],
+    gpu: str,
+    model: str,
+    tp: int,
+    precision: str,
+    engine: str | None = None,
+    ep: int = 1,
 ) -> tuple[Path, Profile]:
     """The profile for a configuration: the user's before the shipped, then the better tier.
 
     Raises:
         InputError: there is none; the nearest configurations that exist are named.
     """
-    fits = [(path, p) for path, p in library if (p.gpu, p.model, p.tp, p.precision) == (gpu, model, tp, precision)]
+    wanted = (gpu, model, tp, precision, ep)
+    fits = [(path, p) for path, p in library if (p.gpu, p.model, p.tp, p.precision, p.ep) == wanted]
     if engine is not None:
         engines = {p.engine for _, p in fits}
         fits = [(path, p) for path, p in fits if p.engine == engine]
@@ -136,14 +159,20 @@ def find_profile(
             raise InputError(f"no profile with engine {engine}", field="engine", mend=near_miss(engine, engines))
     if not fits:
         near = sorted(
-            f"{p.model} on {p.gpu} tp{p.tp} {p.precision}" for _, p in library if p.gpu == gpu or p.model == model
+            f"{p.model} on {p.gpu} tp{p.tp}{_experts(p.ep)} {p.precision}"
+            for _, p in library
+            if p.gpu == gpu or p.model == model
         )
         have = "; ".join(dict.fromkeys(near)) or "none for this GPU or model"
         raise InputError(
-            f"no profile for {model} on {gpu} tp{tp} {precision}",
+            f"no profile for {model} on {gpu} tp{tp}{_experts(ep)} {precision}",
             mend=f"calibrate one and give its folder with --profiles (have: {have})",
         )
     return min(fits, key=lambda fit: (fit[0].parent == shipped_folder(), _TIERS.index(fit[1].provenance.tier)))
+
+
+def _experts(ep: int) -> str:
+    return f" ep{ep}" if ep > 1 else ""
 
 
 def _check_weights(pool: Pool, gpu: catalog.Gpu, weights_bytes: float) -> None:

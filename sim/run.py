@@ -108,7 +108,8 @@ def _run(
     played = play(scenario, trace, pools, leaping=engine == "leap", progress=progress, interrupt=interrupt)
     if played.stopped_s is not None:
         horizon_s = min(horizon_s, max(played.stopped_s, 1.0))
-    both = [pool_books(pool, played, horizon_s, scenario.accounting) for pool in pools]
+    mine = zip(pools, played.owned, strict=True)
+    both = [pool_books(pool, played, owned, horizon_s, scenario.accounting) for pool, owned in mine]
     books, inside = [whole for whole, _ in both], [part for _, part in both]
     owned = shares(books, played, scenario.accounting)
     rules: list[Assumption] = assumptions(scenario, pools, anchored, horizon_s)

@@ -55,12 +55,15 @@ class Pool(Spec):
     instances: Annotated[int, Field(ge=1, le=1_000_000)]
     tp: Annotated[int, Field(ge=1, le=64)] = 1
     dp: Annotated[int, Field(ge=1, le=64)] = 1  # engine replicas in one instance, each on tp GPUs
+    ep: bool = False  # the dp replicas of an instance share the experts and step in lockstep
     precision: str = "bf16"
     engine: str | None = None  # which profile to take when several fit
     host: Name | None = None  # the unit that is bought; default: the one that leaves the fewest spare GPUs
     age_years: NonNegative = 0.0
     sunk: bool = False  # bought before the study: decisions count no embodied carbon, reports amortise it
     batching: Literal["chunked", "prefill-first", "static", "splitwise"] = "chunked"
+    role: Literal["both", "prefill", "decode"] = "both"  # prefill hands the KV cache over to decode
+    async_scheduling: bool | None = None  # plan a step while the one before it runs; default: as the profile's engine
     max_num_seqs: Annotated[int, Field(ge=1, le=65536)] = 256
     max_num_batched_tokens: Annotated[int, Field(ge=1, le=10_000_000)] = 8192
     max_model_len: Annotated[int, Field(ge=2)] | None = None
@@ -79,6 +82,17 @@ class Pool(Spec):
         """GPUs the pool runs on."""
         return self.engines * self.tp
 
+    @property
+    def ranks(self) -> int:
+        """Engines that step in lockstep: the dp replicas of an instance with expert parallelism."""
+        return self.dp if self.ep else 1
+
+    @model_validator(mode="after")
+    def _experts_need_ranks(self) -> Pool:
+        if self.ep and self.dp < 2:
+            raise ValueError("ep spreads experts over dp replicas: give dp of at least 2")
+        return self
+
     @model_validator(mode="after")
     def _budget_feeds_the_batch(self) -> Pool:
         if self.batching == "chunked" and self.max_num_batched_tokens < self.max_num_seqs:
@@ -87,6 +101,14 @@ class Pool(Spec):
                 "a chunked step carries one token for each running sequence; raise the first or lower the second"
             )
         return self
+
+
+class KvTransfer(Spec):
+    """The link over which a prefilled request's KV cache goes to who decodes it: gigabytes (1e9) a second, joules."""
+
+    gb_per_s: Positive
+    latency_s: NonNegative = 0.0
+    joules_per_gb: NonNegative = 0.0
 
 
 class Slo(Spec):
@@ -123,6 +145,8 @@ class Scenario(Spec):
     sites: list[Site] = Field(min_length=1)
     pools: list[Pool] = Field(min_length=1)
     routing: str = "least-outstanding-tokens"
+    decode_routing: str = "least-kv"  # who decodes what a pool of role prefill prefilled
+    kv_transfer: KvTransfer | None = None
     output_predictor: Literal["running-mean", "oracle"] = "running-mean"
     slo: Slo = Slo()
     accounting: Accounting = Accounting()
@@ -139,7 +163,7 @@ class Scenario(Spec):
     def _utc(cls, value: datetime | None) -> datetime | None:
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
-    @field_validator("routing")
+    @field_validator("routing", "decode_routing")
     @classmethod
     def _known_router(cls, value: str) -> str:
         if value not in ROUTERS:
@@ -166,6 +190,21 @@ class Scenario(Spec):
                 )
         if len({pool.model for pool in self.pools}) > 1:
             raise ValueError("pools serve different models, but a trace names none; give one model")
+        return self
+
+    @model_validator(mode="after")
+    def _prefill_and_decode_pair_up(self) -> Scenario:
+        for model in {pool.model for pool in self.pools}:
+            mine = [pool for pool in self.pools if pool.model == model]
+            roles = {pool.role for pool in mine}
+            if ("prefill" in roles) != ("decode" in roles):
+                raise ValueError(f"{model}: pools of role prefill and decode need each other")
+            if "prefill" in roles and self.kv_transfer is None:
+                raise ValueError("a KV cache that moves needs a link: give kv_transfer, like {gb_per_s: 25}")
+            if "prefill" in roles and any(pool.ep for pool in mine):
+                raise ValueError(f"{model}: ep and roles apart are not simulated together")
+            if getattr(ROUTERS[self.routing], "pairs", False) and roles != {"prefill", "decode"}:
+                raise ValueError(f"routing {self.routing} needs pools of role prefill and decode, and no others")
         return self
 
 

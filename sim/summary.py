@@ -12,6 +12,7 @@ from profiles.profile import POWER_UNKNOWN
 from profiles.units import SECONDS_PER_HOUR, kwh
 from sim.account import PoolBooks
 from sim.assumptions import Assumption
+from sim.engine.charge import Owned
 from sim.engine.requests import COMPLETED, REJECTED
 from sim.fleet import sources
 from sim.metrics import Latencies, gap_statistics, statistics
@@ -58,7 +59,7 @@ def summarise(run: Run, rules: list[Assumption], engine: str, wall_s: float) -> 
         "carbon_g": carbon,
         "carbon_g_per_1k_output_tokens": carbon["total"] / done_tokens * 1000.0 if done_tokens else None,
         "cost_usd": _cost(run),
-        "pools": [_pool(run, *both, status) for both in zip(run.books, run.inside, strict=True)],
+        "pools": [_pool(run, *three, status) for three in zip(run.books, run.inside, run.played.owned, strict=True)],
         "sites": _sites(run),
         "balance": _balance(run),
         "reports": _reports(run, done_tokens),
@@ -91,6 +92,7 @@ def _energy(run: Run) -> dict[str, float]:
         "total": total,
         "gpu_busy": sum(book.gpu_busy_j for book in books),
         "gpu_idle": sum(book.gpu_idle_j for book in books),
+        "transfer": sum(book.transfer_j for book in books),
         "host": sum(book.host_j for book in books),
         "overhead": sum(book.overhead_j for book in books),
         "drain": total - sum(book.energy_j for book in run.inside),
@@ -127,7 +129,7 @@ def _cost(run: Run) -> float | None:
     return rent + power
 
 
-def _pool(run: Run, book: PoolBooks, inside: PoolBooks, status: NDArray[np.uint8]) -> dict[str, Any]:
+def _pool(run: Run, book: PoolBooks, inside: PoolBooks, owned: Owned, status: NDArray[np.uint8]) -> dict[str, Any]:
     pool, spec = book.pool, book.pool.spec
     instance = np.frombuffer(run.played.requests.instance, dtype=np.int64)
     mine = (instance >= pool.numbers.start) & (instance < pool.numbers.stop) & (status == COMPLETED)
@@ -144,7 +146,7 @@ def _pool(run: Run, book: PoolBooks, inside: PoolBooks, status: NDArray[np.uint8
         "spare_gpus": pool.spare_gpus,
         "tier": pool.profile.provenance.tier,
         "kind": pool.profile.provenance.kind,
-        "requests": int(mine.sum()),
+        "requests": int(np.sum(status[owned.who] == COMPLETED)),
         "output_tokens": int(run.trace.output_tokens[mine].sum()),
         "utilisation": inside.utilisation,
         "energy_j": book.energy_j,
@@ -187,7 +189,7 @@ def _sites(run: Run) -> list[dict[str, Any]]:
 
 def _balance(run: Run) -> dict[str, float]:
     """How far the request ledger is from the hardware ledger, relative to the smaller of what they must share."""
-    busy_j = sum(book.gpu_busy_j for book in run.books)
+    busy_j = sum(book.gpu_busy_j + book.transfer_j for book in run.books)
     busy_g = sum(book.busy_g for book in run.books)
     total_g = sum(book.operational_g + book.embodied_g[1] for book in run.books)
     owned = run.shares

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.outputs import write_with
-from sim.engine.requests import COMPLETED, REJECTED
+from sim.engine.requests import COMPLETED, REJECTED, Requests
 from sim.metrics import Latencies
 
 if TYPE_CHECKING:
@@ -115,17 +115,42 @@ def _present(run: Run, numbers: range, edges: NDArray[np.float64]) -> tuple[NDAr
     What was preempted counts as served. A run that was stopped holds its unfinished requests to the end.
     """
     requests, end = run.played.requests, edges[-1]
-    instance = np.frombuffer(requests.instance, dtype=np.int64)
     status = np.frombuffer(requests.status, dtype=np.uint8)
-    mine = (instance >= numbers.start) & (instance < numbers.stop) & (status != REJECTED)
-    arrival = np.array(requests.arrival_s)[mine]
-    done = status[mine] == COMPLETED
-    start, finish = (np.frombuffer(column)[mine] for column in (requests.start_s, requests.finish_s))
+    last = np.frombuffer(requests.instance, dtype=np.int64)
+    columns: tuple[NDArray[np.float64], ...]
+    if requests.prefiller is None:
+        mine = _within(last, numbers) & (status != REJECTED)
+        columns = (np.array(requests.arrival_s), np.frombuffer(requests.start_s), np.frombuffer(requests.finish_s))
+    else:
+        handed = np.frombuffer(requests.prefiller, dtype=np.int64) - 1
+        columns, mine = _handed_over(requests, last, handed, numbers)
+        mine &= status != REJECTED
+    arrival, start, finish = (column[mine] for column in columns)
+    done = (status[mine] == COMPLETED) & ~np.isnan(finish)
     start = np.where(done | (start > arrival), start, end)
     finish = np.where(done, finish, end)
     width = np.diff(edges)
     came, began, left = (np.diff(_since(edges, np.minimum(at, end))) / width for at in (arrival, start, finish))
     return np.maximum(0.0, came - began), np.maximum(0.0, began - left)
+
+
+def _within(instance: NDArray[np.int64], numbers: range) -> NDArray[np.bool_]:
+    return (instance >= numbers.start) & (instance < numbers.stop)
+
+
+def _handed_over(
+    requests: Requests, last: NDArray[np.int64], handed: NDArray[np.int64], numbers: range
+) -> tuple[tuple[NDArray[np.float64], ...], NDArray[np.bool_]]:
+    """When each request came to these instances, began and left, where one prefills and another decodes."""
+    arrival, start = np.array(requests.arrival_s), np.frombuffer(requests.start_s)
+    first, finish = np.frombuffer(requests.first_token_s), np.frombuffer(requests.finish_s)
+    here_first, here_last = _within(np.where(handed < 0, last, handed), numbers), _within(last, numbers) & (handed >= 0)
+    columns = (
+        np.where(here_last, first, arrival),
+        np.where(here_last, first, start),
+        np.where(here_last | (handed < 0), finish, first),
+    )
+    return columns, here_first | here_last
 
 
 def _since(at_s: NDArray[np.float64], events_s: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -78,16 +78,19 @@ def replay() -> Callable[..., Played]:
         profile: Profile | None = None,
         routing: str = "round-robin",
         prefixes: list[list[int]] | None = None,
+        pools: list[dict[str, Any]] | None = None,
+        scenario: dict[str, Any] | None = None,
         **spec: Any,
     ) -> Played:
         pool = {"name": "p", "site": "s", "gpu": "h100-sxm-80gb", "model": "llama-3.1-8b", "instances": instances}
-        scenario = Scenario.model_validate(
+        asked = Scenario.model_validate(
             {
                 "trace": "none",
                 "sites": [{"name": "s", "grid": "100", "pue": 1.0}],
-                "pools": [pool | spec],
+                "pools": [pool | spec | own | {"name": f"p{k}"} for k, own in enumerate(pools or [{}])],
                 "routing": routing,
             }
+            | (scenario or {})
         )
         arrival, prompt, output = (np.array(column) for column in zip(*sorted(rows, key=lambda r: r[0]), strict=True))
         named: dict[str, Any] = {}
@@ -99,17 +102,25 @@ def replay() -> Callable[..., Played]:
                 "hash_tokens": 16,
             }
         trace = Trace("rows", arrival - arrival[0], prompt, output, **named)
-        live = SimpleNamespace(
-            spec=scenario.pools[0],
-            site=SimpleNamespace(window=window or Window.constant(100.0)),
-            model=StepModel(profile or paper_profile()),
-            numbers=range(scenario.pools[0].engines),
-            pue=1.0,
-            prompt_j=1.0,
-            output_j=1.0,
-            token_limit=4096.0,
-            intensity_now=lambda now_s: 100.0,
-        )
-        return play(scenario, trace, [live], leaping=leaping)  # type: ignore[list-item]
+        live, first = [], 0
+        for one in asked.pools:
+            live.append(
+                SimpleNamespace(
+                    spec=one,
+                    site=SimpleNamespace(window=window or Window.constant(100.0)),
+                    model=StepModel(profile or paper_profile()),
+                    numbers=range(first, first + one.engines),
+                    pue=1.0,
+                    ahead=bool(one.async_scheduling),
+                    llm=SimpleNamespace(name=one.model),
+                    profile=profile or paper_profile(),
+                    prompt_j=1.0,
+                    output_j=1.0,
+                    token_limit=4096.0,
+                    intensity_now=lambda now_s: 100.0,
+                )
+            )
+            first += one.engines
+        return play(asked, trace, live, leaping=leaping)  # type: ignore[arg-type]
 
     return go

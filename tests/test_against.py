@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
+from click.testing import CliRunner
 
+from carbonfleet.cli import cli
+from carbonfleet.cli.simulate import command as simulate
 from profiles.importers import llmservingsim
 from profiles.inputs import InputError
-from profiles.profile import EngineTerm, save
+from profiles.profile import save
 from sim.against import compare, read_log
 from sim.run import run
 from sim.scenario import Scenario
-
-SEQUENCE_S = 13e-6  # host time per sequence in a step, fitted on the RTX PRO 6000 Llama-3.1-8B log
 
 
 def line(arrival_s: float, first_s: float, last_s: float, output: int = 5, **changes: object) -> str:
@@ -56,40 +57,79 @@ def test_a_wrong_log_is_refused(tmp_path, text, message):
         read_log(path)
 
 
-def replayed(shared, tmp_path, bench, workload, gpu, model, seqs, term=0.0):
-    """Simulate a measured log on imported tables; its comparison."""
+def errors(shared, tmp_path, hardware, bench, workload, pool, limits):
+    """What the commands of docs/fidelity.md print: the import as it is, then the log replayed."""
     data = shared / "profiles" / "llmservingsim"
-    for profile in llmservingsim.read_folder(data / "perf"):
-        if (profile.gpu, profile.model, profile.tp) == (gpu, model, 1):
-            engine = EngineTerm(step_s=0.0, sequence_s=term)
-            save(profile.model_copy(update={"engine_term": engine}), tmp_path / "p.json")
-    pool = {"name": "p", "site": "s", "gpu": gpu, "model": model, "instances": 1}
-    pool |= {"max_num_seqs": seqs, "max_num_batched_tokens": 2048}
-    log = data / "bench" / bench / "requests.jsonl"
-    document = {"sites": [{"name": "s", "grid": "100"}], "pools": [pool], "profiles": [str(tmp_path)]}
-    document |= {"trace": str(log), "workload": str(data / "workloads" / workload)}
-    result = run(Scenario.model_validate(document))
-    cached = result.summary["tokens"]["prompt_cached"] / result.trace.prompt_total
-    return compare(result, read_log(log)), cached
+    taken = CliRunner().invoke(
+        cli, ["profiles", "import", "llmservingsim", f"{data}/perf/{hardware}", "-o", str(tmp_path)]
+    )
+    assert taken.exit_code == 0, taken.output
+    log = f"{data}/bench/{bench}/requests.jsonl"
+    asked = ["--trace", log, "--pool", f"{pool}@CA-QC", "--profiles", str(tmp_path), "--batching", "chunked"]
+    asked += ["--workload", f"{data}/workloads/{workload}", "--against", log, "--json", *limits]
+    result = CliRunner().invoke(simulate, [*asked, "--max-num-batched-tokens", "2048", "--quiet"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
 
 
-def test_vllm_on_rtx_pro_6000(shared, tmp_path):
-    workload = "sharegpt-llama-3.1-8b-300-sps10.jsonl"
-    options = (workload, "rtx-pro-6000", "llama-3.1-8b", 128, SEQUENCE_S)
-    found, cached = replayed(shared, tmp_path, "RTXPRO6000_Llama-3.1-8B", *options)
-    assert cached == pytest.approx(0.0759, abs=5e-5)
+LLAMA, QWEN = "sharegpt-llama-3.1-8b-300-sps10.jsonl", "sharegpt-qwen3-30b-a3b-300-sps10.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("bench", "workload", "pool", "model"),
+    [
+        ("RTXPRO6000_Llama-3.1-8B", LLAMA, "rtx-pro-6000:1", "llama-3.1-8b"),
+        ("RTXPRO6000_Qwen3-30B-A3B-Instruct-2507", QWEN, "rtx-pro-6000:1:dp2:ep", "qwen3-30b-a3b"),
+    ],
+)
+def test_vllm_on_rtx_pro_6000(shared, tmp_path, bench, workload, pool, model):
+    """The engine term is fitted on the first log alone; the second is two ranks that share a mixture's experts."""
+    limits = ["--model", model, "--max-num-seqs", "128"]
+    found = errors(shared, tmp_path, "RTXPRO6000", bench, workload, pool, limits)
+    if model == "llama-3.1-8b":
+        assert found["tokens"]["prompt_cached"] / found["tokens"]["prompt"] == pytest.approx(0.0759, abs=5e-5)
     for name, mean, p99 in (("tpot_s", 0.02, 0.03), ("e2e_s", 0.025, 0.03), ("ttft_s", 0.03, 1.0)):
-        assert abs(found[name]["error"]["mean"]) < mean
-        assert abs(found[name]["error"]["p99"]) < p99
-    assert found["request_e2e_error"]["p50"] < 0.015
+        error = found["against"][name]["error"]
+        assert abs(error["mean"]) < mean, name
+        assert abs(error["p99"]) < p99, name
+    assert found["against"]["request_e2e_error"]["p50"] < 0.015
 
 
 def test_vllm_on_rtx_4090_from_tables_alone(shared, tmp_path):
-    workload = "sharegpt-llama-3.1-8b-300-sps10.jsonl"
-    found, _ = replayed(shared, tmp_path, "RTX4090_Llama-3.1-8B", workload, "rtx-4090", "llama-3.1-8b", 256)
-    errors = {name: found[name]["error"] for name in ("ttft_s", "tpot_s", "e2e_s")}
-    assert max(abs(error["mean"]) for error in errors.values()) < 0.025
-    assert max(abs(error["p99"]) for error in errors.values()) < 0.05
+    limits = ["--model", "llama-3.1-8b", "--max-num-seqs", "256"]
+    found = errors(shared, tmp_path, "RTX4090", "RTX4090_Llama-3.1-8B", LLAMA, "rtx-4090:1", limits)
+    off = [found["against"][name]["error"] for name in ("ttft_s", "tpot_s", "e2e_s")]
+    assert max(abs(error["mean"]) for error in off) < 0.025
+    assert max(abs(error["p99"]) for error in off) < 0.05
+
+
+def test_experts_of_a_mixture_are_added_or_shared(tmp_path):
+    """One rank meets all 128 experts; of two, each holds half, and they exchange tokens around every layer."""
+    (tmp_path / "meta.yaml").write_text("hardware: RTXPRO6000\nmodel: Qwen/Qwen3-30B-A3B\n")
+    (tmp_path / "tp1").mkdir()
+    (tmp_path / "tp2").mkdir()
+    tables = {
+        "dense.csv": ["layer,tokens,time_us", "embedding,1,10", "embedding,2,10", "embedding,18,10"],
+        "per_sequence.csv": ["layer,sequences,time_us", "lm_head,1,100", "lm_head,3,100"],
+        "attention.csv": ["prefill_chunk,kv_prefill,n_decode,kv_decode,time_us", "0,0,1,16,5", "0,0,2,16,5"],
+        "moe.csv": ["tokens,activated_experts,time_us", *(f"{n},{m},{m}" for n in (1, 4096) for m in (1, 128))],
+    }
+    tables["attention.csv"] += ["16,0,0,0,5", "16,0,2,16,5"]
+    for name, lines in tables.items():
+        (tmp_path / "tp1" / name).write_text("\n".join(lines))
+    told: list[str] = []
+    alone, both = llmservingsim.read_folder(tmp_path, tell=told.append)
+    (tmp_path / "tp2" / "dense.csv").write_text("")
+    assert "no moe.csv" in told[0]
+    assert "tp 2" in told[0]
+    token_us = 10 + 100 + 48 * 5
+    assert alone.decode.time_s[0] == pytest.approx((token_us + 48 * 8) * 1e-6)  # a token meets 8 of 128
+    assert both.decode.time_s[0] == pytest.approx(token_us * 1e-6)
+    exchange_us = 2 * 48 * (20 + 0.5 * 2048 * 2 / 16e3)
+    assert both.lockstep is not None
+    assert both.lockstep.time_s[0] == pytest.approx((48 * 4 + exchange_us) * 1e-6)  # and 4 of this rank's 64
+    assert (alone.ep, both.ep) == (1, 2)
+    assert both.memory.weights_bytes < 0.55 * alone.memory.weights_bytes
 
 
 def test_an_importer_names_what_is_wrong(tmp_path):

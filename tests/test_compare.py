@@ -176,7 +176,7 @@ def test_an_interrupted_run_keeps_books_that_meet(tmp_path, at):
     trace = "arrival_s,prompt_tokens,output_tokens\n" + "".join(f"{0.05 * k},{90 + 7 * k},60\n" for k in range(60))
     (tmp_path / "t.csv").write_text(trace)
     asked = scenario.Scenario.model_validate(BASE | {"trace": str(tmp_path / "t.csv"), "generator": None})
-    import sim.engine.loop as loop
+    import sim.engine.dispatch as loop
 
     seen = iter(range(10_000))
     route = loop.ROUTERS["least-outstanding-tokens"].route

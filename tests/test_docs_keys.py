@@ -50,5 +50,6 @@ def test_every_column_is_documented(two_sites):
 
 def test_every_field_of_a_scenario_is_documented():
     parts = (scenario.Scenario, scenario.Site, scenario.Pool, scenario.Slo, scenario.Accounting)
+    parts = (*parts, scenario.KvTransfer)
     fields = {name for part in parts for name in part.model_fields}
     assert fields - page("scenario.md") == set()

@@ -106,18 +106,90 @@ def test_leap_equals_stepping_to_the_last_bit(replay, paper, rows, policy, kv, t
     leap, step = replay(rows, leaping=True, **options), replay(rows, leaping=False, **options)
     assert_same(leap, step)
     for played in (leap, step):
-        finished = columns(played)["status"] > 0
-        assert finished.all()
-        tables = [i.ledger.table() for i in played.instances]
-        busy = sum(np.dot(rows["power_w"], rows["to_s"] - rows["from_s"]) for rows in tables)
-        assert sum(played.requests.energy_j) == pytest.approx(busy, rel=1e-9)
-        times = np.array([played.requests.start_s, played.requests.first_token_s, played.requests.finish_s])
-        kept = columns(played)["status"] == 1
-        assert (np.diff(times[:, kept], axis=0) >= 0).all()
-        gaps = sum(np.dot(*i.ledger.gaps()[2:]) for i in played.instances)
-        assert gaps == sum(
-            out - 1 for (_, _, out), ok in zip(sorted(rows, key=lambda r: r[0]), kept, strict=True) if ok
-        )
+        assert_sound(played, rows)
+
+
+def assert_sound(played, rows):
+    """Every request ends, its tokens are all told, times rise, and its joules are the instances' own."""
+    status = columns(played)["status"]
+    assert (status > 0).all()
+    tables = [i.ledger.table() for i in played.instances]
+    busy = sum(np.dot(table["power_w"], table["to_s"] - table["from_s"]) for table in tables)
+    moved = sum(owned.transfer_j for owned in played.owned)
+    assert sum(played.requests.energy_j) == pytest.approx(busy + moved, rel=1e-9)
+    times = np.array([played.requests.start_s, played.requests.first_token_s, played.requests.finish_s])
+    assert (np.diff(times[:, status == 1], axis=0) >= 0).all()
+    gaps = sum(np.dot(*i.ledger.gaps()[2:]) for i in played.instances)
+    outputs = [out for _, _, out in sorted(rows, key=lambda r: r[0])]
+    assert gaps == sum(out - 1 for out, ok in zip(outputs, status == 1, strict=True) if ok)
+
+
+ROUTES = ["round-robin", "least-outstanding-tokens", "least-kv", "least-prefill-backlog", "spill-over", "mixed-pool"]
+one_pool = st.fixed_dictionaries(
+    {
+        "batching": st.sampled_from(POLICIES),
+        "kv": st.sampled_from(["paged", "whole-request"]),
+        "async_scheduling": st.booleans(),
+        "instances": st.integers(1, 2),
+    }
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=rows, one=one_pool, two=one_pool, route=st.sampled_from(ROUTES), apart=st.booleans(), tight=st.booleans())
+def test_any_two_policies_leap_as_they_step(replay, paper, rows, one, two, route, apart, tight):
+    profile = paper(
+        memory={"weights_bytes": 1.0, "kv_bytes_per_token": 2.0**20, "kv_capacity_tokens": 352 if tight else 1 << 14}
+    )
+    if apart or route == "mixed-pool":
+        one, two = one | {"role": "prefill"}, two | {"role": "decode"}
+    link = {"kv_transfer": {"gb_per_s": 1.048576, "latency_s": 2.0**-10, "joules_per_gb": 1.0}}  # 2^-10 s a token
+    options = {"pools": [one, two], "profile": profile, "routing": route, "scenario": link, **LIMITS}
+    leap, step = replay(rows, leaping=True, **options), replay(rows, leaping=False, **options)
+    assert_same(leap, step)
+    assert_sound(leap, rows)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=rows, policy=st.sampled_from(POLICIES), dp=st.sampled_from([2, 3]), later=st.booleans(), tight=st.booleans()
+)
+def test_ranks_in_lockstep_leap_as_they_step(replay, paper, rows, policy, dp, later, tight):
+    shared = {"tokens": [1, 1 << 14], "time_s": [2.0**-9, 2.0**-9 + (2.0**14 - 1) * 2.0**-16]}
+    memory = {"weights_bytes": 1.0, "kv_bytes_per_token": 1.0, "kv_capacity_tokens": 352 if tight else 1 << 14}
+    options = {"profile": paper(ep=dp, lockstep=shared, memory=memory), "batching": policy, "dp": dp, "ep": True}
+    options |= {"async_scheduling": later, "routing": "least-outstanding-tokens", **LIMITS}
+    leap, step = replay(rows, leaping=True, **options), replay(rows, leaping=False, **options)
+    assert_same(leap, step)
+    assert_sound(leap, rows)
+
+
+def test_a_rank_waits_for_the_slowest(replay, paper):
+    # both ranks prefill: 64/1024 s and 128/1024 s, the shared part 2^-9 s; then each decodes beside the other
+    profile = paper(ep=2, lockstep={"tokens": [1], "time_s": [2.0**-9]})
+    played = replay([(0.0, 64, 2), (0.0, 128, 2)], profile=profile, dp=2, ep=True)
+    assert list(played.requests.first_token_s) == [0.125 + 2.0**-9] * 2
+    slowest = 9 / 1024 + 129 / 2**20 + 2.0**-9  # the rank with the longer context
+    assert list(played.requests.finish_s) == [0.125 + 2.0**-9 + slowest] * 2
+
+
+def test_a_newcomer_waits_one_step_more_where_steps_are_planned_ahead(replay):
+    rows = [(0.0, 64, 40), (0.1, 64, 2)]
+    later, now = (replay(rows, async_scheduling=ahead).requests.start_s for ahead in (True, False))
+    assert later[1] - now[1] == pytest.approx(9 / 1024, rel=0.02)
+
+
+def test_a_request_is_handed_over_with_its_cache(replay, paper):
+    profile = paper(memory={"weights_bytes": 1.0, "kv_bytes_per_token": 1e6, "kv_capacity_tokens": 1 << 14})
+    link = {"kv_transfer": {"gb_per_s": 1.024, "latency_s": 0.5, "joules_per_gb": 10.0}}
+    pools = [{"role": "prefill"}, {"role": "decode"}]
+    played = replay([(0.0, 128, 3)], profile=profile, pools=pools, scenario=link)
+    r = played.requests
+    assert r.first_token_s[0] == 0.125
+    decode = 18 / 1024 + (129 + 130) / 2**20
+    assert r.finish_s[0] == pytest.approx(0.125 + 0.5 + 0.128 / 1.024 + decode, rel=1e-12)
+    assert r.energy_j[0] == pytest.approx(0.125 * 512 + 0.128 * 10.0 + decode * 256, rel=1e-12)
+    assert (r.instance[0], r.prefiller[0]) == (1, 1)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -39,7 +39,7 @@ def feed(router: Any, *sizes: int) -> list[int]:
     """Route requests of these prompt tokens (one output token each) that never complete."""
     chosen = []
     for prompt in sizes:
-        number = router.route(0.0, prompt, 1)
+        number = router.route(0.0, prompt, 1, 0)
         router.assigned(number, prompt + 1)
         chosen.append(number)
     return chosen
@@ -56,14 +56,14 @@ def test_least_kv_counts_shares_of_unlike_memories() -> None:
     router = ROUTERS["least-kv"]([pool(0, 1, kv=1000), pool(1, 1, kv=9000)])
     assert feed(router, 99, 99, 99, 99, 99) == [0, 1, 1, 1, 1]
     router.completed(0, 100)
-    assert router.route(0.0, 1, 1) == 0
+    assert router.route(0.0, 1, 1, 0) == 0
 
 
 def test_spill_over_fills_home_first() -> None:
     router = ROUTERS["spill-over"]([pool(0, 2, limit=100.0), pool(2, 1, limit=100.0)])
     assert feed(router, 119, 119, 99, 50) == [0, 1, 2, 2]  # all full in the end: the least loaded for its size
     router.completed(0, 120)
-    assert router.route(0.0, 1, 1) == 0
+    assert router.route(0.0, 1, 1, 0) == 0
 
 
 def test_lengths_go_to_the_pools_made_for_them() -> None:
@@ -116,6 +116,11 @@ def test_every_router_keeps_the_books(name: str) -> None:
     document["pools"] += [
         {**document["pools"][0], "name": "l4", "gpu": "l4", "instances": 3, "max_prompt_tokens": None}
     ]
+    if getattr(ROUTERS[name], "pairs", False):
+        document["kv_transfer"] = {"gb_per_s": 25.0, "joules_per_gb": 5.0}
+        document["pools"] = [
+            p | {"role": role} for p, role in zip(document["pools"], ("prefill", "decode"), strict=True)
+        ]
     made = run(Scenario.model_validate(document))
     again = run(Scenario.model_validate(document), engine="step")
     assert made.summary["requests"]["completed"] == made.summary["requests"]["total"] > 500

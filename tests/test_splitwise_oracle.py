@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles.importers.splitwise import read_perf_model
+from profiles.importers.splitwise import read_all, read_perf_model
 from profiles.inputs import InputError
 from profiles.profile import contradictions, load, save
 from profiles.step import StepModel
@@ -144,34 +144,24 @@ def test_micro_oracle(run: str, hardware: str) -> None:
 
 
 def replayed(
-    tmp_path: Path, oracle: str, trace: str, instances: int, hardware: str
+    tmp_path: Path, oracle: str, trace: str, pools: list[dict[str, object]], **changes: object
 ) -> list[tuple[str, str, float, float]]:
     """(figure, statistic, ours, theirs) of a whole run under splitwise-sim's rules."""
     if not ORACLES.exists():
         pytest.skip("the shared data is not beside this checkout")
-    profile = read_perf_model(ORACLES / "perf_model.csv", hardware=hardware)
-    save(profile, tmp_path / "p.json")
-    pool = {
-        "name": "p",
-        "site": "s",
-        "gpu": profile.gpu,
-        "model": profile.model,
-        "tp": profile.tp,
-        "instances": instances,
-    }
-    pool |= {
-        "precision": profile.precision,
-        "batching": "splitwise",
-        "max_num_seqs": 512,
-        "max_num_batched_tokens": 2048,
-    }
+    profiles = read_all(ORACLES / "perf_model.csv")
+    for profile in profiles:
+        save(profile, tmp_path / "profiles" / f"{profile.key}.json")
+    rules = {"batching": "splitwise", "max_num_seqs": 512, "max_num_batched_tokens": 2048, "kv": "whole-request"}
+    rules |= {"site": "s", "model": profiles[0].model, "tp": 8, "precision": profiles[0].precision}
     asked = {
         "trace": str(ORACLES / trace),
         "start": "2023-06-01T00:00:00Z",
         "sites": [{"name": "s", "grid": "400"}],
-        "pools": [pool | {"kv": "whole-request"}],
-        "profiles": [str(tmp_path / "p.json")],
+        "pools": [rules | pool | {"name": f"p{k}"} for k, pool in enumerate(pools)],
+        "profiles": [str(tmp_path / "profiles")],
         "routing": "least-prefill-backlog",
+        **changes,
     }
     requests = run(Scenario.model_validate(asked)).played.requests
     arrival, output = np.array(requests.arrival_s), np.array(requests.output)
@@ -192,11 +182,11 @@ def replayed(
 
 
 @pytest.mark.parametrize(
-    ("oracle", "hardware"),
-    [("burst_baseline_token_jsq_h1_a0", "h100-80gb"), ("burst_baseline_token_jsq_h0_a1", "a100-80gb")],
+    ("oracle", "gpu"),
+    [("burst_baseline_token_jsq_h1_a0", "h100-sxm-80gb"), ("burst_baseline_token_jsq_h0_a1", "a100-sxm-80gb")],
 )
-def test_a_burst_is_theirs_to_a_microsecond(tmp_path: Path, oracle: str, hardware: str) -> None:
-    for name, key, ours, theirs in replayed(tmp_path, oracle, "burst.splitwise.csv", 1, hardware):
+def test_a_burst_is_theirs_to_a_microsecond(tmp_path: Path, oracle: str, gpu: str) -> None:
+    for name, key, ours, theirs in replayed(tmp_path, oracle, "burst.splitwise.csv", [{"gpu": gpu, "instances": 1}]):
         assert ours == pytest.approx(theirs, abs=1e-6), f"{name} {key}"
 
 
@@ -205,5 +195,19 @@ def test_a_burst_is_theirs_to_a_microsecond(tmp_path: Path, oracle: str, hardwar
 )
 def test_the_conversation_trace_is_theirs_to_one_per_cent(tmp_path: Path, oracle: str, instances: int) -> None:
     """19,366 requests; what is left comes from instances that are equally loaded, which the two order differently."""
-    for name, key, ours, theirs in replayed(tmp_path, oracle, "conv.splitwise.csv", instances, "h100-80gb"):
+    pool: dict[str, object] = {"gpu": "h100-sxm-80gb", "instances": instances}
+    for name, key, ours, theirs in replayed(tmp_path, oracle, "conv.splitwise.csv", [pool]):
         assert ours == pytest.approx(theirs, rel=0.0105), f"{name} {key}"
+
+
+def test_two_prefill_and_two_decode_instances_are_theirs_to_one_per_cent(tmp_path: Path) -> None:
+    """H100s prefill, A100s decode, each lent to the other side when that is short: their mixed_pool."""
+    pools: list[dict[str, object]] = [
+        {"gpu": "h100-sxm-80gb", "instances": 2, "role": "prefill"},
+        {"gpu": "a100-sxm-80gb", "instances": 2, "role": "decode"},
+    ]
+    link = {"gb_per_s": 200 * 2**30 / 1e9}  # their transfer_bandwidth: 200 GiB/s, no contention
+    rules = {"routing": "mixed-pool", "output_predictor": "oracle", "kv_transfer": link}
+    oracle = "conv_splitwise_mixed_pool_h2_a2"
+    for name, key, ours, theirs in replayed(tmp_path, oracle, "conv.splitwise.csv", pools, **rules):
+        assert ours == pytest.approx(theirs, rel=0.01), f"{name} {key}"

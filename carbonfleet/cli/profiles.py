@@ -146,22 +146,25 @@ def _description(p: Profile) -> list[str]:
 @click.option(
     "--sequence-us",
     type=click.FloatRange(min=0),
-    help="Host time of the engine per sequence in a step, fitted on a log.",
+    help="Host time of the engine per sequence in a step; default what a log of that machine showed.",
 )
 @opt.json_option
 def import_(kind: str, path: str, output: Path, sequence_us: float | None, as_json: bool) -> None:
     """Turn other projects' measurements into profiles.
 
-    FORMAT llmservingsim: a folder of per-layer tables with their meta.yaml; splitwise: a perf_model.csv (Llama-2 70B on
-    H100, tp 8).
+    FORMAT llmservingsim: a folder of per-layer tables with their meta.yaml; splitwise: a perf_model.csv (Llama-2 70B at
+    tp 8 on each GPU it has).
     """
     from profiles.importers import llmservingsim, splitwise
-    from profiles.profile import EngineTerm, save
+    from profiles.profile import save
 
-    found = llmservingsim.read_folder(path) if kind == "llmservingsim" else [splitwise.read_perf_model(path)]
-    if sequence_us is not None:
-        term = EngineTerm(step_s=0.0, sequence_s=sequence_us * 1e-6)
-        found = [profile.model_copy(update={"engine_term": term}) for profile in found]
+    if kind == "llmservingsim":
+        sequence_s = None if sequence_us is None else sequence_us * 1e-6
+        found = llmservingsim.read_folder(path, sequence_s, lambda text: opt.warn([text], quiet=False))
+    elif sequence_us is not None:
+        raise click.UsageError("--sequence-us goes with llmservingsim")
+    else:
+        found = splitwise.read_all(path)
     files = [str(save(profile, output / f"{profile.key}.json")) for profile in found]
     if as_json:
         opt.print_json({"profiles": [{"file": f, **_identity(p)} for f, p in zip(files, found, strict=True)]})

@@ -40,7 +40,7 @@ EPILOG = "Example: simulate --trace conv.csv --model llama-3.1-8b --pool h100-sx
     "pools",
     multiple=True,
     metavar="SPEC",
-    help="GPU:INSTANCES[:tpN][:dpN]@ZONE or @FILE, like a100-sxm-80gb:8:tp2@US-CAL-CISO; repeatable.",
+    help="GPU:INSTANCES[:tpN][:dpN[:ep]]@ZONE or @FILE, like a100-sxm-80gb:8:tp2@US-CAL-CISO; repeatable.",
 )
 @opt.profiles_option
 @opt.own_catalog_option

@@ -21,7 +21,9 @@ from profiles.profile import (
     POWER_UNKNOWN,
     Band,
     DecodePoints,
+    EngineTerm,
     Idle,
+    Lockstep,
     Memory,
     Mixed,
     MixedPoints,
@@ -38,6 +40,10 @@ RESERVE_BYTES = 1.69e9  # activations and CUDA graphs: what the RTX 4090 log's 2
 # Calls of each dense layer in one decoder layer; what is not named is called once in the whole model.
 PER_LAYER = {"layernorm": 2, **dict.fromkeys(("qkv_proj", "qk_norm", "rotary_emb", "o_proj"), 1)}
 PER_LAYER |= dict.fromkeys(("gate_up_proj", "act_fn", "down_proj"), 1)
+EP_DEGREES = (1, 2)  # 2 is what its one log of expert parallelism ran
+# Host time of vLLM 0.19 per sequence in a step, by machine: fitted on the RTX PRO 6000 Llama-3.1-8B log; the RTX 4090's
+# log needs none (docs/fidelity.md).
+SEQUENCE_S = {"RTXPRO6000": 12e-6}
 Curve = dict[int, float]
 
 
@@ -50,8 +56,14 @@ class _Layers:
     attention: dict[tuple[int, int, int, int], float]
 
 
-def read_folder(path: str | Path) -> list[Profile]:
-    """Every profile below a folder: one for each meta.yaml and tensor-parallel degree with tables.
+def read_folder(
+    path: str | Path, sequence_s: float | None = None, tell: Callable[[str], None] | None = None
+) -> list[Profile]:
+    """Every profile below a folder: one for each meta.yaml, tensor- and expert-parallel degree with tables.
+
+    Args:
+        sequence_s: host seconds per sequence in a step, instead of what is known of the machine (SEQUENCE_S).
+        tell: hears of tables that make no profile, and why.
 
     Raises:
         InputError: no meta.yaml there, an unknown GPU or model, a broken table (with its line).
@@ -63,21 +75,47 @@ def read_folder(path: str | Path) -> list[Profile]:
     for meta in metas:
         facts = read_yaml(meta)[0]
         for folder in sorted(meta.parent.glob("tp*")):
-            if folder.name[2:].isdigit():
-                found.append(_profile(folder, facts, int(folder.name[2:]), meta))
+            if not folder.name[2:].isdigit():
+                continue
+            machine = _machine(facts, int(folder.name[2:]), meta, sequence_s)
+            if not machine.llm.moe:
+                found.append(_profile(folder, machine))
+            elif (folder / "moe.csv").is_file():
+                found += [_profile(folder, machine, ep) for ep in EP_DEGREES]
+            elif tell is not None:
+                tell(f"{folder}: no moe.csv, so a step's experts are unknown; no profile of tp {machine.tp}")
     return found
 
 
-def _profile(folder: Path, facts: dict[str, Any], tp: int, meta: Path) -> Profile:
+@dataclass(frozen=True, slots=True)
+class _Machine:
+    """What a meta.yaml says of the tables below it."""
+
+    facts: dict[str, Any]
+    gpu: catalog.Gpu
+    llm: Llm
+    tp: int
+    sequence_s: float
+
+
+def _machine(facts: dict[str, Any], tp: int, meta: Path, sequence_s: float | None) -> _Machine:
     hardware, name = str(facts.get("hardware")), str(facts.get("model"))
     if hardware not in GPUS:
         raise InputError(
             f"unknown hardware {hardware!r}", file=meta, field="hardware", mend=f"known: {', '.join(GPUS)}"
         )
-    gpu, llm = catalog.gpu(GPUS[hardware]), catalog.llm(name.partition("-Instruct")[0])
+    host_s = SEQUENCE_S.get(hardware, 0.0) if sequence_s is None else sequence_s
+    return _Machine(facts, catalog.gpu(GPUS[hardware]), catalog.llm(name.partition("-Instruct")[0]), tp, host_s)
+
+
+def _profile(folder: Path, machine: _Machine, ep: int = 1) -> Profile:
+    facts, gpu, llm, tp = machine.facts, machine.gpu, machine.llm, machine.tp
     layers = _read(folder, llm.layers)
-    whole = _Steps(layers, lambda tokens: _all_reduce_s(tp, llm, tokens))
-    weights = llm.params * 2.0
+    experts = _Experts(folder / "moe.csv", llm, ep) if llm.moe else None
+    inside = experts if ep == 1 else None
+    whole = _Steps(layers, lambda tokens: _all_reduce_s(tp, llm, tokens) + (inside(tokens) if inside else 0.0))
+    routed = llm.layers * llm.experts * llm.mlp_matrices * llm.hidden * llm.expert_intermediate
+    weights = (llm.params - routed + routed / ep) * 2.0
     kv_bytes = llm.kv_bytes_per_token()
     room = gpu.memory_bytes * MEMORY_SHARE * tp - weights - RESERVE_BYTES * tp
     prefill, decode, mixed = whole.prefill(), whole.decode(), whole.mixed()
@@ -85,17 +123,18 @@ def _profile(folder: Path, facts: dict[str, Any], tp: int, meta: Path) -> Profil
         gpu=gpu.name,
         model=llm.name,
         tp=tp,
+        ep=ep,
         precision="bf16",
         engine=f"vllm-{facts.get('vllm_version', 'unknown')}",
         layer="kernels",
         provenance=Provenance(
             kind="imported",
             tier="T0",
-            source=f"LLMServingSim per-layer profile, {hardware} {name} tp {tp}",
+            source=f"LLMServingSim per-layer profile, {facts.get('hardware')} {facts.get('model')} tp {tp}",
             licence="MIT",
             date=str(facts.get("profiled_at", "1970-01-01"))[:10],
             versions={"vllm": str(facts.get("vllm_version", "unknown"))},
-            notes=_notes(tp),
+            notes=_notes(tp, ep, machine.sequence_s),
         ),
         band=Band(time=1.1, power=1.0),
         memory=Memory(
@@ -105,14 +144,23 @@ def _profile(folder: Path, facts: dict[str, Any], tp: int, meta: Path) -> Profil
         prefill=prefill,
         decode=decode,
         mixed=Mixed(rule="table", points=mixed),
+        lockstep=_lockstep(experts, llm) if experts is not None and ep > 1 else None,
+        async_scheduling=True,  # vLLM 0.19's default
+        engine_term=EngineTerm(step_s=0.0, sequence_s=machine.sequence_s),
     )
 
 
-def _notes(tp: int) -> list[str]:
+def _notes(tp: int, ep: int, sequence_s: float) -> list[str]:
     notes = ["no power in the source: every power_w and idle watt is 0 and means unknown"]
     notes.append("memory: 0.9 of the GPU less the weights and 1.69 GB a GPU, as one RTX 4090 log shows")
     if tp > 1:
         notes.append("all-reduces are modelled: twice a layer 20 us and the activations at 16 GB/s")
+    if ep > 1:
+        notes.append("the exchange between ranks is modelled: twice a layer 20 us and the activations at 16 GB/s")
+    if sequence_s:
+        notes.append(
+            f"host work of the engine: {1e6 * sequence_s:g} us per sequence in a step, fitted on a request log"
+        )
     return notes
 
 
@@ -120,6 +168,35 @@ def _all_reduce_s(tp: int, llm: Llm, tokens: int) -> float:
     """Two all-reduces a layer: a ring moves 2 (tp - 1) / tp of the activations over the link."""
     moved = 2.0 * (tp - 1) / tp * tokens * llm.hidden * 2.0
     return 2.0 * llm.layers * (LINK_LATENCY_S + moved / LINK_BYTES_PER_S) if tp > 1 else 0.0
+
+
+def _lockstep(experts: _Experts, llm: Llm) -> Lockstep:
+    """What the ranks share in a step, by their tokens together: experts, and an exchange before and after them."""
+    tokens = [1 << k for k in range(13)]
+    bits = [2.0 * n * llm.hidden * (experts.ep - 1) / experts.ep for n in tokens]
+    exchange_s = [2.0 * experts.layers * (LINK_LATENCY_S + moved / LINK_BYTES_PER_S) for moved in bits]
+    return Lockstep(tokens=tokens, time_s=[experts(n) + s for n, s in zip(tokens, exchange_s, strict=True)])
+
+
+class _Experts:
+    """Seconds that all layers' experts take on one rank, by the tokens of all ranks.
+
+    The table is by tokens and by how many experts they meet: of a rank's E / ep experts a token meets each with
+    probability k / E, so n tokens meet E / ep (1 - (1 - k / E)^n) of them on average.
+    """
+
+    def __init__(self, path: Path, llm: Llm, ep: int) -> None:
+        self.ep, self.layers = ep, llm.layers - llm.dense_layers
+        self._own, self._missed = llm.experts / ep, 1.0 - llm.experts_per_token / llm.experts
+        self._by_tokens: dict[int, Curve] = {}
+        for tokens, met, time_s in _rows(path, (), ("tokens", "activated_experts")):
+            self._by_tokens.setdefault(tokens, {})[met] = time_s
+        if not self._by_tokens:
+            raise InputError("a header and no measurement", file=path)
+
+    def __call__(self, tokens: int) -> float:
+        met = self._own * (1.0 - self._missed**tokens)
+        return self.layers * _at({n: _at(curve, met) for n, curve in self._by_tokens.items()}, tokens)
 
 
 class _Steps:
@@ -183,10 +260,10 @@ def _unknown_power(rows: int) -> dict[str, Any]:
     return {"power_w": [0.0] * rows, "flags": [POWER_UNKNOWN] * rows}
 
 
-def _at(curve: Curve, x: int) -> float:
+def _at(curve: Curve, x: float) -> float:
     """Linear between neighbours; the outer piece goes on beyond the ends."""
     if x in curve:
-        return curve[x]
+        return curve[int(x)]
     xs = sorted(curve)
     if len(xs) == 1:
         return curve[xs[0]]

@@ -47,6 +47,19 @@ class _Row:
     power: float | None
 
 
+def read_all(path: str | Path, model: str = "llama2-70b", tp: int = 8) -> list[Profile]:
+    """A profile for every GPU of the table that runs the model.
+
+    Raises:
+        InputError: not splitwise-sim's table, or no row of this model.
+    """
+    columns = ("model", "hardware", "tensor_parallel")
+    rows = [record for _, record in csv_records(path, columns, "splitwise-sim's perf_model.csv")]
+    found = {row["hardware"] for row in rows if (row["model"], row["tensor_parallel"]) == (model, str(tp))}
+    known = [hardware for hardware in _GPUS if hardware in found and hardware not in _DERIVED]
+    return [read_perf_model(path, model, hardware, tp) for hardware in known or ["h100-80gb"]]
+
+
 def read_perf_model(path: str | Path, model: str = "llama2-70b", hardware: str = "h100-80gb", tp: int = 8) -> Profile:
     """The profile of one (model, hardware, tensor_parallel) of a perf_model.csv.
 

@@ -7,6 +7,7 @@ stepping engine after every step.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _whole_prompts(instance: Instance, room: int) -> tuple[list[Chunk], int]:
 
 
 MOST_SKIPPED = 4  # splitwise-sim's max_preemptions
-POLICIES: dict[str, type[Chunked] | type[PrefillFirst] | type[Static] | type[Splitwise]] = {
+POLICIES: dict[str, Callable[[], Batching]] = {
     "chunked": Chunked,
     "prefill-first": PrefillFirst,
     "static": Static,

@@ -7,6 +7,8 @@ running sum of a / B + c n and C that of c. Grams are joules times g/kWh until t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,14 +18,44 @@ from sim.engine.ledger import ROW_BYTES, Floats, Ledger
 from sim.engine.requests import Requests
 
 
-def charge(requests: Requests, ledgers: list[Ledger]) -> None:
-    """Fill `busy_s`, `energy_j` and `gram_j` of the request table."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Owned:
+    """What the steps of some instances gave the requests that were there: seconds, joules, joules times g/kWh.
+
+    `who` are the requests, ascending; transfers of KV that left these instances are in joules and grams.
+    """
+
+    who: NDArray[np.int64]
+    busy_s: Floats
+    energy_j: Floats
+    gram_j: Floats
+    transfer_j: float
+    transfer_gram_j: float
+
+
+def charge(requests: Requests, ledgers: list[Ledger]) -> Owned:
+    """What these ledgers' steps gave to whom; added to `energy_j`, `busy_s` and `gram_j` of the request table."""
+    sums = (np.zeros(requests.size), np.zeros(requests.size), np.zeros(requests.size))
+    transfer_j = transfer_gram_j = 0.0
     for ledger in ledgers:
         if ledger.rows:
-            _charge(requests, ledger)
+            _charge(ledger, *sums)
+        if ledger.transfers:
+            index, at_s, _, joules = np.frombuffer(ledger.transfers).reshape(-1, 4).T
+            grams = joules * ledger.window.at(np.ascontiguousarray(at_s))
+            np.add.at(sums[1], index.astype(np.int64), joules)
+            np.add.at(sums[2], index.astype(np.int64), grams)
+            transfer_j += float(joules.sum())
+            transfer_gram_j += float(grams.sum())
+    who = np.flatnonzero(sums[0])
+    busy_s, energy_j, gram_j = (column[who] for column in sums)
+    requests.busy_s[who] += busy_s
+    requests.energy_j[who] += energy_j
+    requests.gram_j[who] += gram_j
+    return Owned(who, busy_s, energy_j, gram_j, transfer_j, transfer_gram_j)
 
 
-def _charge(requests: Requests, ledger: Ledger) -> None:
+def _charge(ledger: Ledger, busy_s: Floats, energy_j: Floats, gram_j: Floats) -> None:
     rows = ledger.table()
     power_w, intensity = rows["power_w"], _mean_intensity(ledger, rows["from_s"], rows["to_s"])
     seconds, per_context_s = decode_seconds(rows)
@@ -40,9 +72,9 @@ def _charge(requests: Requests, ledger: Ledger) -> None:
         np.add.at(column, who, (a[after] - a[first]) + offset * (c[after] - c[first]))
         np.add.at(column, owner, of_chunk)
 
-    share(requests.busy_s, seconds, per_context_s, chunk_s)
-    share(requests.energy_j, power_w * seconds, power_w * per_context_s, chunk_j)
-    share(requests.gram_j, own_g, per_context_g, chunk_j * intensity[row])
+    share(busy_s, seconds, per_context_s, chunk_s)
+    share(energy_j, power_w * seconds, power_w * per_context_s, chunk_j)
+    share(gram_j, own_g, per_context_g, chunk_j * intensity[row])
 
 
 def decode_seconds(rows: dict[str, Floats]) -> tuple[Floats, Floats]:

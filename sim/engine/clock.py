@@ -21,7 +21,7 @@ TIE_S = 1e-9
 class Alarm(Event):
     """A bare event that is set again and again; an earlier setting that is still queued is passed over."""
 
-    def __init__(self, clock: Clock, priority: int, callback: Callable[[], None]) -> None:
+    def __init__(self, clock: Clock, priority: float, callback: Callable[[], None]) -> None:
         self.callbacks = []  # never SimPy's way: `Clock.play` calls `callback`
         self.callback = callback
         self.due_s = -1.0

@@ -1,89 +1,30 @@
-"""One serving engine on its GPUs: admits, prefills, decodes, preempts, and books every step.
+"""One serving engine on its GPUs: what arrives, what is admitted, and what is preempted.
 
 The instance is a small state machine driven by alarms. At each boundary it settles what just ended, asks the batching
-policy for the next step and sets the next alarm. Decode steps with an unchanged batch share one anchor; the leap
-engine sets one alarm for many of them, the stepping engine one alarm each; both place boundaries by `leap.boundary_s`.
+policy for the next step and sets the next alarm; what a step is, the stepper knows.
 """
 
 from __future__ import annotations
 
-import math
-from collections import deque
-from collections.abc import Callable
-from heapq import heapify, heappop, heappush
+from heapq import heapify
 
-from profiles.step import Line, MixedStep, StepModel
-from sim.engine.batching import Batching
-from sim.engine.clock import TIE_S, Alarm, Clock
+from sim.engine.clock import TIE_S
 from sim.engine.leap import boundary_after, boundary_s
-from sim.engine.ledger import GAP_OF_ROW, GAPS_BY_STEP, NO_GAPS, Ledger, Mark, pack_chunk, pack_row, pack_stay
-from sim.engine.memory import Kv
-from sim.engine.requests import COMPLETED, Requests
+from sim.engine.stepper import DECODING, FOREVER, IDLE, NOTHING, PREFILLING, WAKING, Chunk, Prompt, Stepper
 
-IDLE, WAKING, DECODING, PREFILLING = range(4)
-FOREVER = 1 << 60
+__all__ = ["FOREVER", "IDLE", "Chunk", "Instance", "Prompt"]
 
 
-class Prompt:
-    """A prompt being prefilled: `left` of `total` tokens to go (a preempted request prefills its output again)."""
+class Instance(Stepper):
+    """A stepper with a queue before it: what arrives, what is admitted, and what is preempted."""
 
-    __slots__ = ("index", "left", "total")
+    __slots__ = ()
 
-    def __init__(self, index: int, total: int, left: int) -> None:
-        self.index, self.total, self.left = index, total, left
+    pairs = False  # whether requests may be handed over, or come with their KV cache
 
-
-Chunk = tuple[Prompt, int]
-
-
-class Instance:
-    """One engine; `number` orders ties, `leaping` chooses between jumping and plain stepping."""
-
-    __slots__ = (
-        *("number", "requests", "model", "batching", "kv", "ledger", "rows", "max_seqs", "max_tokens", "leaping"),
-        *("on_finish", "waiting", "prefilling", "running", "batch", "finishing", "offsets", "state", "alarm_s"),
-        *("alarm", "counter", "anchor_s", "anchor_kv", "steps", "target", "line", "line_steps", "step", "chunks"),
-        "stalled",
-    )
-
-    def __init__(
-        self,
-        number: int,
-        clock: Clock,
-        requests: Requests,
-        model: StepModel,
-        batching: Batching,
-        kv: Kv,
-        ledger: Ledger,
-        *,
-        max_seqs: int,
-        max_tokens: int,
-        leaping: bool,
-        on_finish: Callable[[int, int], None],
-    ) -> None:
-        self.number, self.requests, self.model = number, requests, model
-        self.batching, self.kv, self.ledger, self.rows = batching, kv, ledger, ledger.rows
-        self.max_seqs, self.max_tokens, self.leaping, self.on_finish = max_seqs, max_tokens, leaping, on_finish
-        self.waiting: deque[int] = deque()
-        self.prefilling: deque[Prompt] = deque()
-        self.running: dict[int, Mark] = {}  # in order of joining
-        self.batch = 0  # how many
-        self.finishing: list[tuple[int, int]] = []  # heap of (decode counter at the last token, request)
-        self.offsets = 0  # sum of the running sequences' offsets: they hold offsets + batch * counter tokens
-        self.state = IDLE
-        self.alarm_s = 0.0
-        self.alarm = Alarm(clock, number + 1, self._boundary)
-        # decode run: from anchor_s at counter `counter`, `steps` boundaries passed, next alarm at `target`
-        self.counter = 0
-        self.anchor_s = 0.0
-        self.anchor_kv = 0
-        self.steps = 0
-        self.target = 0
-        self.line: Line | None = None  # None: the batch changed, a new anchor is due
-        self.line_steps = 0
-        self.step: MixedStep | None = None
-        self.chunks: list[Chunk] = []
-        self.stalled: list[tuple[int, float]] = []  # (sequences, time of their last token) before the next decode
+    def decodes(self, index: int) -> bool:
+        """Whether a request's output tokens are made here."""
+        return True
 
     # ---- arrivals -------------------------------------------------------------------------------------------------
 
@@ -113,9 +54,11 @@ class Instance:
         """End the leap at the first boundary that sees `now_s`."""
         line = self.line
         assert line is not None
-        target, time_s = boundary_after(
-            self.anchor_s, line.a_s, line.c_s, self.batch, self.anchor_kv, now_s, self.steps + 1, self.target
-        )
+        run = (self.anchor_s, line.a_s, line.c_s, self.batch, self.anchor_kv)
+        target, time_s = boundary_after(*run, now_s, self.steps + 1, self.target)
+        if self.ahead and target < self.target:
+            target += 1
+            time_s = boundary_s(*run, target)
         if target < self.target:
             self.target, self.alarm_s = target, time_s
             self.alarm.set(time_s + TIE_S)
@@ -133,10 +76,14 @@ class Instance:
         if batch + len(self.prefilling) >= self.max_seqs:
             return None
         index, requests, kv = self.waiting[0], self.requests, self.kv
+        if self.ahead and requests.arrival_s[index] > self.seen_s and (batch or self.prefilling):
+            return None
         produced = requests.produced[index]
         tokens, output = requests.prompt[index] + produced, requests.output[index] - produced
-        total = self.offsets + batch * self.counter
-        found = kv.take(index, tokens, output, batch, total, self.running, self.counter)
+        if self.pairs and not self.decodes(index):
+            output = 0  # nothing more is made here, so that no room need be kept for it
+        counter = self.counter + self.steps
+        found = kv.take(index, tokens, output, batch, self.offsets + batch * counter, self.running, counter)
         if found < 0:
             return None
         self.waiting.popleft()
@@ -152,6 +99,20 @@ class Instance:
 
     def _boundary(self) -> None:
         """Settle what just ended, then start the next step: prefill chunks (beside the batch or not), or decode."""
+        chunks = self._settled()
+        if chunks:
+            self._start_prefill(chunks)
+        elif self.running:
+            self._start_decode()
+        elif self.waiting:
+            raise AssertionError("an instance that is empty cannot admit its first request")
+        else:
+            self.state = IDLE
+
+    def _settled(self) -> list[Chunk]:
+        """Settle what just ended and make room; the prefill chunks of the next step."""
+        if self.ahead:
+            self._see()
         if self.state == DECODING:
             self.steps = self.target
             if self.finishing[0][0] <= self.counter + self.steps:
@@ -162,17 +123,20 @@ class Instance:
         batch = self.batch
         if batch and self.offsets + batch * (self.counter + self.steps + self.kv.block) > self.kv.roomy_tokens:
             self._make_room()
-        if self.waiting or self.prefilling:
-            chunks = self.batching.plan(self)
-            if chunks:
-                self._start_prefill(chunks)
-                return
-        if self.running:
-            self._start_decode()
-        elif self.waiting:
-            raise AssertionError("an instance that is empty cannot admit its first request")
-        else:
-            self.state = IDLE
+        if self.waiting or self.prefilling or self.arriving:
+            return self._plan()
+        return NOTHING
+
+    def _plan(self) -> list[Chunk]:
+        return self.batching.plan(self)
+
+    def _see(self) -> None:
+        """What had arrived when the step began that ends now is seen by the plan of the next."""
+        self.seen_s = self.anchor_s + TIE_S
+        line = self.line
+        if self.state == DECODING and line is not None:
+            before = self.target - 1
+            self.seen_s += boundary_s(0.0, line.a_s, line.c_s, self.batch, self.anchor_kv, before)
 
     def _make_room(self) -> None:
         """Preempt the latest sequences until the next decode step fits; they go back to the head of the queue."""
@@ -206,188 +170,3 @@ class Instance:
         self.finishing = [entry for entry in self.finishing if entry[1] != index]
         heapify(self.finishing)
         self.waiting.appendleft(index)
-
-    def _leave(self, index: int) -> None:
-        """Take a sequence out of the batch and charge it what it used."""
-        offset, _, joined = self.running.pop(index)
-        self.batch -= 1
-        self.ledger.stays += pack_stay(index, offset, joined, len(self.rows))
-        self.offsets -= offset
-        self.line = None
-        if not self.batch:
-            self.counter = 0
-            self.stalled.clear()
-
-    def abandon(self) -> None:
-        """The run ends here: charge what was booked so far to the sequences that are still in the batch."""
-        for index in list(self.running):
-            self._leave(index)
-
-    # ---- decode ---------------------------------------------------------------------------------------------------
-
-    def _start_decode(self) -> None:
-        """Go on decoding: from a new anchor when the batch changed or the table bends, and as far as the plan holds."""
-        batch = self.batch
-        if self.line is None or self.steps >= self.line_steps:
-            if self.steps:
-                self._settle_decode()
-            else:
-                self.anchor_s = self.alarm_s
-            self.anchor_kv = self.offsets + batch * self.counter
-            self.line = line = self.model.decode(batch, self.anchor_kv)
-            room = line.kv_end - self.anchor_kv
-            self.line_steps = FOREVER if room == math.inf else math.ceil(room / batch)
-        line = self.line
-        target = self.steps + 1
-        if self.leaping:
-            want = self.finishing[0][0] - self.counter
-            if want > self.line_steps:
-                want = self.line_steps
-            counter = self.counter + self.steps
-            total = self.offsets + batch * counter
-            if total + batch * (want - self.steps + self.kv.block) > self.kv.roomy_tokens:
-                want = self.steps + self.kv.steps(want - self.steps, batch, total, self.running, counter)
-            if want > target:
-                target = want
-        self.target = target
-        self.state = DECODING
-        self.alarm_s = end_s = boundary_s(self.anchor_s, line.a_s, line.c_s, batch, self.anchor_kv, target)
-        self.alarm.set(end_s + TIE_S)
-
-    def _settle_decode(self) -> None:
-        """Book the decode steps since the anchor and move the anchor to their end."""
-        steps, line = self.steps, self.line
-        if not steps or line is None:
-            return
-        a_s, c_s, power_w, _, extrapolated = line
-        batch, kv, start_s, counter = self.batch, self.anchor_kv, self.anchor_s, self.counter
-        end_s = self.alarm_s  # only ever settled at the boundary that was just reached
-        gaps = GAPS_BY_STEP
-        if self.stalled:
-            self._record_stalls(a_s + c_s * kv, c_s * batch)
-            gaps = NO_GAPS
-        self.rows.extend(pack_row(start_s, end_s, power_w, a_s, c_s, batch, kv, counter, steps, gaps))
-        if extrapolated:
-            self.ledger.extrapolated_s += end_s - start_s
-        self.counter = counter + steps
-        self.anchor_s, self.anchor_kv, self.steps = end_s, kv + batch * steps, 0
-        self.line_steps -= steps
-
-    def _finish_due(self) -> None:
-        """Let go of every sequence whose last token is made."""
-        finishing, counter = self.finishing, self.counter  # the counter may restart below
-        while finishing and finishing[0][0] <= counter:
-            index = heappop(finishing)[1]
-            self._leave(index)
-            self._complete(index)
-
-    def _forget(self, index: int, tokens: int, computed: int) -> None:
-        """Let the KV memory know of a sequence that is gone from the batch."""
-        counter, batch = self.counter, self.batch
-        total = self.offsets + batch * counter
-        self.kv.leave(index, tokens, computed, batch, total, self.running, counter)
-
-    def _complete(self, index: int) -> None:
-        requests = self.requests
-        if self.kv.remembers:
-            tokens = requests.prompt[index] + requests.output[index]
-            self._forget(index, tokens, tokens - 1)
-        requests.produced[index] = requests.output[index]
-        requests.finish_s[index] = self.alarm_s
-        requests.status[index] = COMPLETED
-        self.on_finish(self.number, index)
-
-    # ---- prefill --------------------------------------------------------------------------------------------------
-
-    def _start_prefill(self, chunks: list[Chunk]) -> None:
-        """Start a step that carries prefill chunks, beside the batch where the policy mixes."""
-        if self.steps:
-            self._settle_decode()
-        self.line = None
-        batch = self.batch
-        if len(chunks) == 1:  # the common step
-            prompt, new = chunks[0]
-            sizes = [(new, prompt.total - prompt.left)]
-        else:
-            sizes = [(new, prompt.total - prompt.left) for prompt, new in chunks]
-        if batch and self.batching.mixes:
-            step = self.model.mixed(sizes, batch, self.offsets + batch * self.counter)
-        else:
-            step = self.model.prefill(sizes)
-            if batch and not self.stalled:
-                self.stalled.append((batch, self.alarm_s))
-        self.step, self.chunks = step, chunks
-        self.anchor_s = self.alarm_s
-        self.state = PREFILLING
-        self.alarm_s = self.alarm_s + step.time_s
-        self.alarm.set(self.alarm_s + TIE_S)
-
-    def _settle_prefill(self) -> None:
-        """Book a prefill step, move its prompts on, and let those that are done join the batch."""
-        step, chunks, rows = self.step, self.chunks, self.rows
-        assert step is not None
-        _, power_w, prefill_s, decode_a_s, decode_c_s, extrapolated = step
-        start_s, end_s, batch = self.anchor_s, self.alarm_s, self.batch
-        if len(chunks) == 1:
-            prompt, new = chunks[0]
-            self.ledger.chunks += pack_chunk(prompt.index, len(rows), prefill_s)
-            prompt.left -= new
-        else:
-            second_s = prefill_s / sum([new for _, new in chunks])
-            for prompt, new in chunks:
-                self.ledger.chunks += pack_chunk(prompt.index, len(rows), second_s * new)
-                prompt.left -= new
-        if extrapolated:
-            self.ledger.extrapolated_s += end_s - start_s
-        mixes = self.batching.mixes
-        if batch and mixes:
-            counter, gaps = self.counter, GAP_OF_ROW
-            if self.stalled:  # passed over in the step before: all of the batch, each gap since its own last token
-                gaps = NO_GAPS
-                for count, last_s in self.stalled:
-                    self.ledger.gap(end_s - last_s, end_s - last_s, 1, count)
-                self.stalled.clear()
-            rows.extend(pack_row(start_s, end_s, power_w, decode_a_s, decode_c_s, batch, 0, counter, 1, gaps))
-            self.counter = counter + 1
-            if self.finishing[0][0] <= self.counter:
-                self._finish_due()
-        else:
-            rows.extend(pack_row(start_s, end_s, power_w, 0.0, 0.0, 0, 0, 0, 0, NO_GAPS))
-        joined = 0
-        while self.prefilling and not self.prefilling[0].left:
-            joined += self._join(self.prefilling.popleft(), end_s)
-        if joined and not mixes:
-            self.stalled.append((joined, end_s))
-
-    def _record_stalls(self, first_s: float, growth_s: float) -> None:
-        """Gaps of sequences that waited while others prefilled: the first is longer, each by its own wait."""
-        ledger, more = self.ledger, self.steps - 1
-        for count, last_s in self.stalled:
-            gap_s = self.anchor_s + first_s - last_s
-            ledger.gap(gap_s, gap_s, 1, count)
-        self.stalled.clear()
-        if more:
-            ledger.gap(first_s + growth_s, first_s + growth_s * more, more, self.batch)
-
-    def _join(self, prompt: Prompt, now_s: float) -> int:
-        """A prefilled request emits a token and decodes on; 0 when that token was its last, else 1."""
-        index, requests = prompt.index, self.requests
-        self.kv.release(prompt.total)
-        produced = requests.produced[index] + 1
-        requests.produced[index] = produced
-        if produced == 1:
-            requests.first_token_s[index] = now_s
-        else:  # prefilled again after a preemption
-            gap_s = now_s - requests.finish_s[index]
-            self.ledger.gap(gap_s, gap_s, 1, 1)
-        left = requests.output[index] - produced
-        if not left:
-            self._complete(index)
-            return 0
-        offset = requests.prompt[index] + produced - self.counter
-        ends_at = self.counter + left
-        self.batch += 1
-        self.running[index] = (offset, ends_at, len(self.rows))
-        self.offsets += offset
-        heappush(self.finishing, (ends_at, index))
-        return 1

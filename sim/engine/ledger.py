@@ -30,6 +30,7 @@ NO_GAPS, GAPS_BY_STEP, GAP_OF_ROW = 0.0, 1.0, 2.0
 pack_stay = Struct("4d").pack  # request, offset, end of the rows in bytes when it joined and when it left
 pack_chunk = Struct("3d").pack  # request, end of the rows in bytes before the step's own, seconds
 pack_gaps = Struct("4d").pack  # gaps that no row tells: first, last, how many, for how many sequences
+pack_transfer = Struct("4d").pack  # request, from_s, to_s, joules: KV that left over a link
 
 
 class Ledger:
@@ -38,6 +39,7 @@ class Ledger:
     def __init__(self, window: Window) -> None:
         self.window = window
         self.rows, self.stays, self.chunks, self.odd_gaps = bytearray(), bytearray(), bytearray(), bytearray()
+        self.transfers = bytearray()
         self.extrapolated_s = 0.0
 
     def gap(self, first_s: float, last_s: float, steps: int, sequences: int) -> None:

@@ -1,4 +1,4 @@
-"""The main path: arrivals are routed to instances on one SimPy clock until nothing is left to do."""
+"""The main path: arrivals are sent to instances on one SimPy clock until nothing is left to do."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sim.engine.batching import POLICIES
-from sim.engine.charge import charge
+from sim.engine.charge import Owned, charge
 from sim.engine.clock import Alarm, Clock
 from sim.engine.counted import Counted
-from sim.engine.instance import FOREVER, Instance
+from sim.engine.dispatch import Dispatch, lanes
+from sim.engine.instance import Instance
 from sim.engine.interrupt import Interrupt
 from sim.engine.ledger import Ledger
+from sim.engine.lockstep import Group, Rank
 from sim.engine.memory import Kv, PagedKv, WholeRequestKv
 from sim.engine.prefix import PrefixKv
-from sim.engine.requests import REJECTED, Requests
-from sim.routing import ROUTERS, Predictor
+from sim.engine.requests import Requests
+from sim.engine.roles import Paired
 from sim.scenario import Scenario
 from sim.trace import Trace
 
@@ -33,11 +35,13 @@ _PROGRESS_EVERY = 20_000  # arrivals between two reports
 class Played:
     """What the engine leaves: the request table, the instances with their ledgers, and the seconds the loop took.
 
-    `stopped_s` is the run time at which somebody stopped it; None when it came to its end.
+    `owned` is what each pool's steps gave each request. `stopped_s` is the run time at which somebody stopped it; None
+    when it came to its end.
     """
 
     requests: Requests
     instances: list[Instance]
+    owned: list[Owned]
     loop_s: float
     stopped_s: float | None = None
 
@@ -58,56 +62,11 @@ def play(
         progress: called with (arrivals so far, all arrivals) now and then.
         interrupt: lets somebody end it early; what was booked until then is kept.
     """
-    requests = Requests(trace)
-    clock = Clock()
-    prefixes = _prefixes(trace)
-    predictor, oracle = Predictor(), scenario.output_predictor == "oracle"
-    router = ROUTERS[scenario.routing](pools, scenario.seed)
-    route, assigned, completed, learn = router.route, router.assigned, router.completed, predictor.learn
-    arrival_s, prompts, outputs = requests.arrival_s, requests.prompt, requests.output
-    weight, instance_of, size = requests.weight, requests.instance, requests.size
-
-    def on_finish(number: int, index: int) -> None:
-        completed(number, weight[index])
-        learn(outputs[index])
-
-    bind = getattr(router, "bind", None)  # a router that asks to see the instances; others do not pay for counting
-    kind = Instance if bind is None else Counted
-    instances = [
-        _instance(kind, pool, number, clock, requests, prefixes, leaping, on_finish)
-        for pool in pools
-        for number in pool.numbers
-    ]
-    if bind is not None:
-        bind(instances)
-    join = [instance.arrive for instance in instances]
-    longest = [
-        min(pool.spec.max_model_len or FOREVER, instances[number].kv.longest)
-        for pool in pools
-        for number in pool.numbers
-    ]
-    turn = iter(range(size))
-
-    def arrive() -> None:
-        index = next(turn)
-        following = index + 1
-        next_s = arrival_s[following] if following < size else math.inf
-        if following < size:
-            arrivals.set(next_s)
-        prompt, now_s = prompts[index], arrival_s[index]
-        predicted = outputs[index] if oracle else predictor.mean
-        instance_of[index] = number = route(now_s, prompt, predicted)
-        if prompt + outputs[index] > longest[number]:
-            requests.status[index] = REJECTED
-            return
-        weight[index] = tokens = prompt + predicted
-        assigned(number, tokens)
-        join[number](index, now_s, next_s)
-        if progress is not None and following % _PROGRESS_EVERY == 0:
-            progress(following, size)
-
-    arrivals = Alarm(clock, 0, arrive)
-    arrivals.set(arrival_s[0])
+    requests, clock = Requests(trace), Clock()
+    dispatch = Dispatch(scenario, requests, clock, *lanes(scenario, pools, requests))
+    instances = _instances(dispatch, trace, pools, leaping)
+    dispatch.bind(instances)
+    _feed(dispatch, progress)
     if interrupt is not None:
         interrupt.bind(clock)
     began = perf_counter()
@@ -117,25 +76,55 @@ def play(
     if stopped:
         for instance in instances:
             instance.abandon()
-    charge(requests, [instance.ledger for instance in instances])
-    return Played(requests, instances, loop_s, clock.now if stopped else None)
+    owned = [charge(requests, [instances[number].ledger for number in pool.numbers]) for pool in pools]
+    return Played(requests, instances, owned, loop_s, clock.now if stopped else None)
+
+
+def _feed(dispatch: Dispatch, progress: Callable[[int, int], None] | None) -> None:
+    """Set the alarm of the arrivals: one after the other, each when it comes."""
+    requests, send = dispatch.requests, dispatch.send
+    arrival_s, size = requests.arrival_s, requests.size
+    turn = iter(range(size))
+
+    def arrive() -> None:
+        index = next(turn)
+        following = index + 1
+        next_s = math.inf
+        if following < size:
+            next_s = arrival_s[following]
+            arrivals.set(next_s)
+        send(index, arrival_s[index], next_s)
+        if progress is not None and following % _PROGRESS_EVERY == 0:
+            progress(following, size)
+
+    arrivals = Alarm(dispatch.clock, 0, arrive)
+    arrivals.set(arrival_s[0])
+
+
+def _instances(dispatch: Dispatch, trace: Trace, pools: list[LivePool], leaping: bool) -> list[Instance]:
+    """Every engine of every pool, in the order of their numbers; ranks in lockstep are tied together."""
+    prefixes = _prefixes(trace)
+    counted = {pool.spec.name for lane in dispatch.first if lane.counts for pool in lane.pools}
+    made: list[Instance] = []
+    for pool in pools:
+        kind: type[Instance] = Counted if pool.spec.name in counted else Instance
+        kind = Rank if pool.spec.ep else Paired if pool.spec.role != "both" else kind
+        mine: list[Any] = [_instance(kind, dispatch, pool, number, prefixes, leaping) for number in pool.numbers]
+        if pool.spec.ep:
+            for first in range(0, len(mine), pool.spec.ranks):
+                Group(dispatch.clock, mine[first : first + pool.spec.ranks])
+        made += mine
+    return made
 
 
 def _instance(
-    kind: type[Instance],
-    pool: LivePool,
-    number: int,
-    clock: Clock,
-    requests: Requests,
-    prefixes: Prefixes | None,
-    leaping: bool,
-    on_finish: Callable[[int, int], None],
+    kind: type[Instance], dispatch: Dispatch, pool: LivePool, number: int, prefixes: Prefixes | None, leaping: bool
 ) -> Instance:
     spec = pool.spec
     return kind(
         number,
-        clock,
-        requests,
+        dispatch.clock,
+        dispatch.requests,
         pool.model,
         POLICIES[spec.batching](),
         _memory(pool, prefixes),
@@ -143,7 +132,8 @@ def _instance(
         max_seqs=spec.max_num_seqs,
         max_tokens=spec.max_num_batched_tokens,
         leaping=leaping,
-        on_finish=on_finish,
+        ahead=pool.ahead,
+        on_finish=dispatch.finished,
     )
 
 

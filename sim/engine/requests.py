@@ -31,11 +31,13 @@ class Requests:
         self.output: list[int] = trace.output_tokens.tolist()
         self.status = bytearray(size)
         self.instance = array("l", bytes(8 * size))
+        self.prefiller: array[int] | None = None  # 1 + the instance that handed it over; 0 where none did
         self.weight = array("l", bytes(8 * size))
         self.produced = array("l", bytes(8 * size))
         self.cached = array("l", bytes(8 * size))
         self.start_s = _missing(size)
         self.first_token_s = _missing(size)
         self.finish_s = _missing(size)
+        self.model: list[int] | None = None if trace.model is None else trace.model.tolist()
         self.energy_j, self.busy_s, self.gram_j = np.zeros(size), np.zeros(size), np.zeros(size)
         self.preemptions = 0

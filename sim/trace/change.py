@@ -50,6 +50,8 @@ def repeated(trace: Trace, times: int) -> Trace:
         output_tokens=np.tile(trace.output_tokens, times),
         hash_ids=ids,
         hash_offsets=offsets,
+        model=None if trace.model is None else np.tile(trace.model, times),
+        slo_class=None if trace.slo_class is None else np.tile(trace.slo_class, times),
         notes=(*trace.notes, f"repeated {times} times"),
     )
 

@@ -24,6 +24,7 @@ class Trace:
     start_utc_s: when the first request came, in seconds since 1970 UTC, where the source has dates.
     source: the file, or the generator's settings; format: which format was recognised.
     skipped_rows: bad rows the user allowed and that were left out.
+    model, slo_class: each request's, as an index into the run's models and classes; None where there is one of it.
     hash_ids, hash_offsets: prefix blocks; request i has hash_ids[hash_offsets[i]:hash_offsets[i + 1]], each naming
         `hash_tokens` tokens and all before them (the last may be cut short).
     notes: what a reader of the result must know (time zone assumed, columns ignored).
@@ -42,6 +43,8 @@ class Trace:
     hash_ids: Ints | None = None
     hash_offsets: Ints | None = None
     hash_tokens: int = 512
+    model: Tokens | None = None
+    slo_class: Tokens | None = None
     format: str = ""
     notes: tuple[str, ...] = ()
 
@@ -51,6 +54,9 @@ class Trace:
         if self.hash_ids is not None:
             self._freeze("hash_ids", np.int64)
             self._freeze("hash_offsets", np.int64)
+        for name in ("model", "slo_class"):
+            if getattr(self, name) is not None:
+                self._freeze(name, np.int32)
         self._check()
 
     def _freeze(self, name: str, kind: type[np.generic]) -> None:
@@ -129,6 +135,8 @@ class Trace:
             start_utc_s=None if self.start_utc_s is None else self.start_utc_s + first_s,
             hash_ids=ids,
             hash_offsets=offsets,
+            model=None if self.model is None else self.model[low:high],
+            slo_class=None if self.slo_class is None else self.slo_class[low:high],
         )
 
     def summary(self) -> str:

@@ -1,0 +1,206 @@
+"""Sends requests to instances: which router decides, who decodes what is prefilled elsewhere, what happens at the end.
+
+A lane is the pools that may serve a request of one model, with the router that chooses among them and the predictor of
+output lengths the router sees. Where prompts are prefilled apart, a second lane chooses who decodes.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from profiles.inputs import InputError
+from sim.engine.clock import Alarm, Clock
+from sim.engine.counted import Counted
+from sim.engine.instance import FOREVER, Instance
+from sim.engine.requests import REJECTED, Requests
+from sim.engine.roles import Paired
+from sim.routing import ROUTERS, Predictor, Router
+from sim.scenario import KvTransfer, Scenario
+
+if TYPE_CHECKING:
+    from sim.fleet import LivePool
+
+
+class Lane:
+    """Pools of one model and role, with the router that chooses among them and the lengths it has seen."""
+
+    def __init__(self, router: str, pools: list[LivePool], requests: Requests, seed: int) -> None:
+        self.pools, self.name = pools, router
+        self.router: Router = ROUTERS[router](pools, seed)
+        self.predictor = Predictor()
+        self.numbers = range(pools[0].numbers.start, pools[-1].numbers.stop)
+        self.closed: set[int] = set()
+        self.held: deque[int] = deque()  # requests for which no instance is open
+        know: Any = getattr(self.router, "know", None)
+        if know is not None:
+            know(requests)
+
+        self.pairs: Any = self.router if getattr(self.router, "pairs", False) else None
+
+    @property
+    def counts(self) -> bool:
+        """Whether the router looks into instances."""
+        return hasattr(self.router, "bind")
+
+    def show(self, instances: list[Instance]) -> None:
+        """Show the lane's instances to a router that asks for them.
+
+        Raises:
+            InputError: they keep no count of what it looks at.
+        """
+        bind: Any = getattr(self.router, "bind", None)
+        if bind is None:
+            return
+        mine = [instances[number] for number in self.numbers]
+        if not all(isinstance(instance, Counted) for instance in mine):
+            what = f"{self.name} looks into instances, not into ranks in lockstep"
+            raise InputError(what, field="routing", mend="use another router, like least-outstanding-tokens")
+        bind(mine)
+
+
+def lanes(scenario: Scenario, pools: list[LivePool], requests: Requests) -> tuple[list[Lane], list[Lane | None]]:
+    """By model, in order of first appearance: who takes its requests, and who decodes them where that is apart."""
+    first: list[Lane] = []
+    last: list[Lane | None] = []
+    for name in dict.fromkeys(pool.llm.name for pool in pools):
+        mine = [pool for pool in pools if pool.llm.name == name]
+        pairs = getattr(ROUTERS[scenario.routing], "pairs", False)  # one router chooses for both roles
+        decoders = [pool for pool in mine if pool.spec.role == "decode" and not pairs]
+        takers = [pool for pool in mine if pool.spec.role != "decode" or pairs]
+        first.append(Lane(scenario.routing, takers, requests, scenario.seed))
+        last.append(Lane(scenario.decode_routing, decoders, requests, scenario.seed) if decoders else None)
+    return first, last
+
+
+class Dispatch:
+    """Where every request goes. `send` is called once an arrival; the rest when something else happens to it."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        requests: Requests,
+        clock: Clock,
+        first: list[Lane],
+        last: list[Lane | None],
+    ) -> None:
+        self.requests, self.clock = requests, clock
+        self.first, self.last = first, last
+        self.instances: list[Instance] = []
+        self.ended = 0  # completed or rejected
+        self._oracle = scenario.output_predictor == "oracle"
+        self._transfer = scenario.kv_transfer or KvTransfer(gb_per_s=1.0)
+        if any(pool.spec.role != "both" for lane in first for pool in lane.pools):
+            requests.prefiller = array("l", bytes(8 * requests.size))
+        self._decoder: dict[int, tuple[int, int]] = {}  # who will decode what is prefilled elsewhere, and its tokens
+
+    def bind(self, instances: list[Instance]) -> None:
+        """The instances, by number."""
+        self.instances = instances
+        both = [*self.first, *(lane for lane in self.last if lane is not None)]
+        lane_of = {number: lane for lane in both for number in lane.numbers}
+        pool_of = {number: pool for lane in both for pool in lane.pools for number in pool.numbers}
+        self.lane_of = [lane_of[number] for number in range(len(instances))]
+        self.pool_of = [pool_of[number] for number in range(len(instances))]
+        self._longest = [
+            min(pool.spec.max_model_len or FOREVER, instance.kv.longest)
+            for pool, instance in zip(self.pool_of, instances, strict=True)
+        ]
+        self._fit_both()
+        for lane in both:
+            lane.show(instances)
+        for instance in instances:
+            if isinstance(instance, Paired):
+                instance.leaving = self._decoder
+                instance.hand_over = partial(self._hand_over, instance.number)
+                pairs = self.lane_of[instance.number].pairs
+                instance.prefilled = pairs.prefilled if pairs is not None else None
+
+    def _fit_both(self) -> None:
+        """A request that is prefilled here and decoded there must fit both: any instance of either role."""
+        for lanes in zip(self.first, self.last, strict=True):
+            numbers = [number for lane in lanes if lane is not None for number in lane.numbers]
+            if lanes[1] is not None or any(lane is not None and lane.pairs for lane in lanes):
+                least = min(self._longest[number] for number in numbers)
+                for number in numbers:
+                    self._longest[number] = least
+
+    def send(self, index: int, now_s: float, next_s: float) -> None:
+        """Route a request that has arrived (or comes again) and put it into an instance's queue."""
+        requests = self.requests
+        model = requests.model[index] if requests.model is not None else 0
+        lane = self.first[model]
+        prompt, output = requests.prompt[index], requests.output[index]
+        predicted = output if self._oracle else lane.predictor.mean
+        if lane.pairs is not None:
+            if prompt + output > self._longest[lane.numbers.start]:
+                self._reject(index)
+                return
+            number, decoder = lane.pairs.route_pair(now_s, prompt, predicted, index)
+            if number != decoder and output > 1:
+                self._decoder[index] = decoder, prompt + predicted
+        else:
+            number = lane.router.route(now_s, prompt, predicted, index)
+        if number in lane.closed:
+            lane.held.append(index)
+            return
+        requests.instance[index] = number
+        if prompt + output > self._longest[number]:
+            self._reject(index)
+            return
+        requests.weight[index] = tokens = prompt + predicted
+        last = self.last[model]
+        if last is not None and output > 1 and self.pool_of[number].spec.role == "prefill":
+            self._choose_decoder(last, index, now_s, prompt, predicted)
+        lane.router.assigned(number, tokens)
+        self.instances[number].arrive(index, now_s, next_s)
+
+    def finished(self, number: int, index: int) -> None:
+        """A request has made its last token on an instance."""
+        requests = self.requests
+        self.ended += 1
+        lane = self.lane_of[number]
+        lane.router.completed(number, requests.weight[index])
+        if lane.pairs is not None:
+            self._decoder.pop(index, None)
+            lane.pairs.ended(index)
+        model = requests.model[index] if requests.model is not None else 0
+        self.first[model].predictor.learn(requests.output[index])
+
+    def _reject(self, index: int) -> None:
+        self.requests.status[index] = REJECTED
+        self.ended += 1
+
+    def _choose_decoder(self, lane: Lane, index: int, now_s: float, prompt: int, predicted: int) -> None:
+        """Who decodes is chosen, and counted as loaded, when the request arrives."""
+        number = lane.router.route(now_s, prompt, predicted, index)
+        lane.router.assigned(number, prompt + predicted)
+        self._decoder[index] = number, prompt + predicted
+
+    def _hand_over(self, source: int, index: int, now_s: float) -> tuple[float, float]:
+        """A prompt is prefilled: its KV cache goes to who decodes it.
+
+        Returns:
+            seconds and joules of the transfer.
+        """
+        requests = self.requests
+        self.lane_of[source].router.completed(source, requests.weight[index])
+        number, tokens = self._decoder.pop(index)
+        if requests.prefiller is not None:
+            requests.prefiller[index] = source + 1
+        requests.instance[index], requests.weight[index] = number, tokens
+        size = requests.prompt[index] * self.pool_of[source].profile.memory.kv_bytes_per_token
+        seconds = self._transfer.latency_s + size / (1e9 * self._transfer.gb_per_s)
+        place = 0.25 + index / (2.0 * requests.size)  # after arrivals, before boundaries, in order of requests
+        Alarm(self.clock, place, partial(self._adopted, source, index, now_s + seconds)).set(now_s + seconds)
+        return seconds, size / 1e9 * self._transfer.joules_per_gb
+
+    def _adopted(self, source: int, index: int, now_s: float) -> None:
+        instance = self.instances[self.requests.instance[index]]
+        assert isinstance(instance, Paired)
+        instance.adopt(index, now_s)
+        pairs = self.lane_of[source].pairs
+        if pairs is not None:
+            pairs.moved(index)

@@ -1,0 +1,137 @@
+"""Routers that look at instances alone, whatever pool they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import cycle
+from random import Random
+from typing import TYPE_CHECKING
+
+from sim.routing.base import LeastLoaded, all_numbers
+
+if TYPE_CHECKING:
+    from sim.engine.counted import Counted
+    from sim.fleet import LivePool
+
+_SHARE = 1 << 40  # KV shares are counted in whole parts, so that what is added can be taken away exactly
+
+
+class RoundRobin:
+    """Instances in turn."""
+
+    def __init__(self, pools: Sequence[LivePool], seed: int = 0) -> None:
+        self._turn = cycle([number for pool in pools for number in pool.numbers])
+
+    def route(self, now_s: float, prompt: int, output: int, index: int) -> int:
+        """The next instance in order."""
+        return next(self._turn)
+
+    def assigned(self, number: int, tokens: int) -> None:
+        """Round robin keeps no count."""
+
+    def completed(self, number: int, tokens: int) -> None:
+        """Round robin keeps no count."""
+
+
+class LeastOutstandingTokens(LeastLoaded):
+    """The instance with the fewest outstanding tokens, whatever its GPU."""
+
+    def __init__(self, pools: Sequence[LivePool], seed: int = 0) -> None:
+        super().__init__(all_numbers(pools))
+
+    def route(self, now_s: float, prompt: int, output: int, index: int) -> int:
+        """The least loaded instance of the fleet."""
+        return self.least()
+
+    assigned = LeastLoaded.add
+    completed = LeastLoaded.take
+
+
+class LeastOutstandingRequests(LeastLoaded):
+    """The instance with the fewest outstanding requests, however long they are."""
+
+    def __init__(self, pools: Sequence[LivePool], seed: int = 0) -> None:
+        super().__init__(all_numbers(pools))
+
+    def route(self, now_s: float, prompt: int, output: int, index: int) -> int:
+        """The instance with the fewest requests."""
+        return self.least()
+
+    def assigned(self, number: int, tokens: int) -> None:
+        """One more."""
+        self.add(number, 1)
+
+    def completed(self, number: int, tokens: int) -> None:
+        """One less."""
+        self.take(number, 1)
+
+
+class LeastKv(LeastLoaded):
+    """The instance whose KV memory is promised away the least, as a share of what it has."""
+
+    def __init__(self, pools: Sequence[LivePool], seed: int = 0) -> None:
+        super().__init__(all_numbers(pools))
+        self._unit = {n: max(1, _SHARE // pool.model.kv_capacity_tokens) for pool in pools for n in pool.numbers}
+
+    def route(self, now_s: float, prompt: int, output: int, index: int) -> int:
+        """The instance with the smallest share."""
+        return self.least()
+
+    def assigned(self, number: int, tokens: int) -> None:
+        """Tokens in, as a share of this instance's memory."""
+        self.add(number, tokens * self._unit[number])
+
+    def completed(self, number: int, tokens: int) -> None:
+        """Tokens out."""
+        self.take(number, tokens * self._unit[number])
+
+
+class LeastPrefillBacklog:
+    """The instance with the fewest prompt tokens still to be prefilled, running requests counting one each.
+
+    What splitwise-sim calls token_jsq: it looks at what stands before a first token, not at what decodes.
+    """
+
+    def __init__(self, pools: Sequence[LivePool], seed: int = 0) -> None:
+        self._instances: Sequence[Counted] = ()
+
+    def bind(self, instances: Sequence[Counted]) -> None:
+        """The engine shows its instances; only their backlog and batch are read."""
+        self._instances = instances
+
+    def route(self, now_s: float, prompt: int, output: int, index: int) -> int:
+        """The one with the least before it; the lower number wins a tie."""
+        return min(self._instances, key=_before).number
+
+    def assigned(self, number: int, tokens: int) -> None:
+        """The instance itself keeps count."""
+
+    def completed(self, number: int, tokens: int) -> None:
+        """The instance itself keeps count."""
+
+
+def _before(instance: Counted) -> int:
+    return instance.backlog + instance.batch
+
+
+class PowerOfTwoChoices:
+    """Two instances drawn at random; the one with fewer outstanding tokens. Needs no view of the whole fleet."""
+
+    def __init__(self, pools: Sequence[LivePool], seed: int = 0) -> None:
+        numbers = all_numbers(pools)
+        self._first, self._load = numbers.start, [0] * len(numbers)
+        self._random = Random(f"power of two {seed}")
+
+    def route(self, now_s: float, prompt: int, output: int, index: int) -> int:
+        """The better of two; the first drawn wins a tie."""
+        draw, load = self._random.random, self._load
+        one, two = int(draw() * len(load)), int(draw() * len(load))
+        return self._first + (two if load[two] < load[one] else one)
+
+    def assigned(self, number: int, tokens: int) -> None:
+        """Count the tokens in."""
+        self._load[number - self._first] += tokens
+
+    def completed(self, number: int, tokens: int) -> None:
+        """Count the tokens out."""
+        self._load[number - self._first] -= tokens
