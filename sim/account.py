@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from profiles.grid import Window
 from profiles.units import JOULES_PER_KWH, lifetime_rate_g_per_s
 from sim.engine.charge import Owned
 from sim.engine.loop import Played
 from sim.fleet import LivePool
+from sim.off import OffTimes, Spans
 from sim.scenario import Accounting
 
 Floats = NDArray[np.float64]
@@ -28,6 +30,7 @@ class PoolBooks:
     pool: LivePool
     end_s: float  # the horizon, or the last completion where that is later
     busy_s: float  # instance-seconds of work
+    off_s: float  # instance-seconds off or booting
     gpu_busy_j: float
     gpu_idle_j: float
     transfer_j: float  # KV caches that left for another instance
@@ -41,6 +44,11 @@ class PoolBooks:
     def utilisation(self) -> float:
         """Instance-seconds of work over all instance-seconds."""
         return self.busy_s / (self.pool.spec.engines * self.end_s)
+
+    @property
+    def on_share(self) -> float:
+        """Instance-seconds neither off nor booting, over all."""
+        return 1.0 - self.off_s / (self.pool.spec.engines * self.end_s)
 
     @property
     def overhead_j(self) -> float:
@@ -92,15 +100,15 @@ class Shares:
 
 
 def pool_books(
-    pool: LivePool, played: Played, owned: Owned, horizon_s: float, rules: Accounting
+    pool: LivePool, played: Played, owned: Owned, off: OffTimes, horizon_s: float, rules: Accounting
 ) -> tuple[PoolBooks, PoolBooks]:
     """The hardware ledger of one pool from its instances' power timelines: drain included, and the horizon alone."""
     ends = [played.instances[number].ledger.column("to_s")[-1:] for number in pool.numbers]
     last_s = float(np.concatenate(ends).max(initial=0.0))
-    return tuple(_books(pool, played, owned, end_s, rules) for end_s in (max(horizon_s, last_s), horizon_s))  # type: ignore[return-value]
+    return tuple(_books(pool, played, owned, off, end_s, rules) for end_s in (max(horizon_s, last_s), horizon_s))  # type: ignore[return-value]
 
 
-def _books(pool: LivePool, played: Played, owned: Owned, end_s: float, rules: Accounting) -> PoolBooks:
+def _books(pool: LivePool, played: Played, owned: Owned, off: OffTimes, end_s: float, rules: Accounting) -> PoolBooks:
     window = pool.site.window
     ledgers = [played.instances[number].ledger for number in pool.numbers]
     from_s, to_s, power_w = (
@@ -113,21 +121,38 @@ def _books(pool: LivePool, played: Played, owned: Owned, end_s: float, rules: Ac
     engines, idle_w = pool.spec.engines, pool.model.idle_w
     spare_w = pool.spare_gpus * idle_w / pool.spec.tp
     host_w = pool.units * pool.host.power_w if rules.host_power else 0.0
-    idle_gj = idle_w * (engines * whole - float(np.sum(integrals))) + (spare_w + host_w) * whole
+    off_s, off_i, off_j, off_gj = _summed(off.instances, window, end_s)
+    _, _, hosts_j, hosts_gj = _summed([off.hosts], window, end_s)
+    _, _, spares_j, spares_gj = _summed([off.spares], window, end_s)
+    idle_gj = idle_w * (engines * whole - float(np.sum(integrals)) - off_i) + off_gj
+    idle_gj += (spare_w + host_w) * whole - hosts_gj - spares_gj
     to_g = pool.pue / JOULES_PER_KWH
     return PoolBooks(
         pool=pool,
         end_s=end_s,
         busy_s=busy_s,
         gpu_busy_j=float(np.dot(power_w, to_s - from_s)),
-        gpu_idle_j=idle_w * (engines * end_s - busy_s) + spare_w * end_s,
+        off_s=off_s,
+        gpu_idle_j=idle_w * (engines * end_s - busy_s - off_s) + off_j + spare_w * end_s - spares_j,
         transfer_j=owned.transfer_j,
-        host_j=host_w * end_s,
+        host_j=host_w * end_s - hosts_j,
         busy_g=(float(np.dot(power_w, integrals)) + owned.transfer_gram_j) * to_g,
         idle_g=idle_gj * to_g,
-        host_g=host_w * whole * to_g,
+        host_g=(host_w * whole - hosts_gj) * to_g,
         embodied_g=embodied_range(pool, end_s, rules),
     )
+
+
+def _summed(spans: list[Spans], window: Window, end_s: float) -> tuple[float, float, float, float]:
+    """Of stretches up to `end_s`: seconds, integral of intensity, joules, joules times g/kWh."""
+    seconds = integral = joules = grams = 0.0
+    for one in (each.clipped(end_s) for each in spans):
+        length, within = one.to_s - one.from_s, window.integral(one.to_s) - window.integral(one.from_s)
+        seconds += float(length.sum())
+        integral += float(within.sum())
+        joules += float(np.dot(one.watts, length))
+        grams += float(np.dot(one.watts, within))
+    return seconds, integral, joules, grams
 
 
 def embodied_range(pool: LivePool, seconds: float, rules: Accounting) -> tuple[float, float, float]:

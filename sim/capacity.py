@@ -57,8 +57,9 @@ def figures(made: Run, warm_up_s: float = 0.0) -> dict[str, float | None]:
     kept = np.asarray(made.trace.arrival_s) >= warm_up_s
     if not kept.any():
         raise InputError("no request arrives after it", field="--warm-up", mend="give a shorter one")
-    latencies, limits = Latencies.of(made.played.requests), made.scenario.slo
-    found: dict[str, float | None] = {"attainment": float(latencies.met(limits.ttft_s, limits.tpot_s)[kept].mean())}
+    latencies = Latencies.of(made.played.requests)
+    met = latencies.kept(made.scenario.slo_classes, made.trace.slo_class)
+    found: dict[str, float | None] = {"attainment": float(met[kept].mean())}
     for name in ("ttft_s", "tpot_s", "e2e_s"):
         stats = statistics(getattr(latencies, name)[kept])
         found |= {f"{name}_{key}": value for key, value in stats.items()}
@@ -202,7 +203,7 @@ class _Search:
 
 
 def _limited(scenario: Scenario) -> None:
-    if scenario.slo.ttft_s is None and scenario.slo.tpot_s is None:
+    if all((each.ttft_s, each.tpot_s, each.deadline_s) == (None, None, None) for each in scenario.slo_classes):
         raise InputError("there is no limit to keep", field="slo", mend="give --ttft-slo or --tpot-slo")
 
 

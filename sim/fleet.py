@@ -11,6 +11,7 @@ from profiles.inputs import InputError, near_miss
 from profiles.llm import Llm
 from profiles.profile import Profile, load_all, shipped_folder
 from profiles.step import StepModel
+from sim.control.forecast import DAY_S, Believed
 from sim.scenario import Accounting, Pool, Scenario, Site
 
 Range = tuple[float, float, float]  # low, mid, high
@@ -24,6 +25,7 @@ class LiveSite:
     spec: Site
     signal: grid.Signal
     window: grid.Window
+    believed: Believed  # what decisions know of the intensity ahead
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +87,9 @@ def build(scenario: Scenario, start_epoch_s: float, duration_s: float) -> list[L
     sites = {}
     for site in scenario.sites:
         signal = grid.load(site.grid, scope=site.scope, kind=site.kind)
-        sites[site.name] = LiveSite(site, signal, signal.window(start_epoch_s, duration_s, align=scenario.align))
+        window = signal.window(start_epoch_s, duration_s, align=scenario.align)
+        believed = Believed(window, _day_before(signal, start_epoch_s, scenario), _issued(site, signal), start_epoch_s)
+        sites[site.name] = LiveSite(site, signal, window, believed)
     grid.check_alike({name: site.signal for name, site in sites.items()})
     library = load_all([*scenario.profiles, shipped_folder()])
     pools: list[LivePool] = []
@@ -97,10 +101,36 @@ def build(scenario: Scenario, start_epoch_s: float, duration_s: float) -> list[L
     return pools
 
 
+def _day_before(signal: grid.Signal, start_s: float, scenario: Scenario) -> grid.Window | None:
+    """What came in the day before the run, where the series has it: yesterday is what is believed of the first day."""
+    try:
+        return signal.window(start_s - DAY_S, DAY_S, align=scenario.align)
+    except InputError:
+        return None
+
+
+def _issued(site: Site, signal: grid.Signal) -> grid.Forecast | None:
+    """The site's forecast file.
+
+    Raises:
+        InputError: not a forecast, or of another scope than the series.
+    """
+    if site.forecast is None:
+        return None
+    issued = grid.read_forecast(site.forecast)
+    if issued.scope != signal.scope:
+        what = f"a forecast of {issued.scope} intensity beside a {signal.scope} series"
+        raise InputError(what, file=site.forecast, field=f"sites.{site.name}.forecast", mend="use one scope")
+    return issued
+
+
 def _in_lanes(pools: list[Pool]) -> list[Pool]:
     """Pools of one model and role beside each other, so that a router's instances have consecutive numbers."""
-    models = list(dict.fromkeys(pool.model for pool in pools))
-    return sorted(pools, key=lambda pool: (models.index(pool.model), pool.role == "decode"))
+    if len({(pool.model, pool.role) for pool in pools}) == 1:
+        return pools
+    name = {pool.model: catalog.llm(pool.model).name for pool in pools}
+    models = list(dict.fromkeys(name[pool.model] for pool in pools))
+    return sorted(pools, key=lambda pool: (models.index(name[pool.model]), pool.role == "decode"))
 
 
 def _pool(pool: Pool, site: LiveSite, library: list[tuple[Path, Profile]], scenario: Scenario, first: int) -> LivePool:
@@ -132,7 +162,7 @@ def _pool(pool: Pool, site: LiveSite, library: list[tuple[Path, Profile]], scena
         numbers=range(first, first + pool.engines),
         prompt_j=prompt_j,
         output_j=output_j,
-        token_limit=_token_limit(model, pool, scenario.slo.tpot_s),
+        token_limit=_token_limit(model, pool, _strictest(scenario)),
     )
 
 
@@ -245,6 +275,11 @@ def _busy_joules(model: StepModel, batch: int) -> tuple[float, float]:
     line = model.decode(batch, batch * context)
     time_s = line.a_s + line.c_s * batch * context
     return step.time_s * step.power_w / 1024, time_s * line.power_w / batch
+
+
+def _strictest(scenario: Scenario) -> float | None:
+    """The shortest TPOT that any class is promised."""
+    return min((each.tpot_s for each in scenario.slo_classes if each.tpot_s is not None), default=None)
 
 
 def _token_limit(model: StepModel, pool: Pool, tpot_s: float | None) -> float:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.engine.ledger import Ledger
 from sim.engine.requests import COMPLETED, Requests
+
+if TYPE_CHECKING:
+    from sim.scenario import SloClass
 
 Floats = NDArray[np.float64]
 Stats = dict[str, float | None]
@@ -38,6 +43,16 @@ class Latencies:
         tpot = np.where(several, (last - first) / np.maximum(output - 1, 1), np.nan)
         queue = np.where(completed, np.frombuffer(requests.start_s) - arrival, np.nan)
         return cls(ttft, tpot, e2e, queue, completed)
+
+    def kept(self, classes: Sequence[SloClass], of_class: NDArray[np.int32] | None) -> NDArray[np.bool_]:
+        """Requests that meet every limit of their class, its deadline too."""
+        met = np.zeros(self.completed.size, dtype=bool)
+        for place, limits in enumerate(classes):
+            mine = self.met(limits.ttft_s, limits.tpot_s)
+            if limits.deadline_s is not None:
+                mine &= np.nan_to_num(self.e2e_s, nan=np.inf) <= limits.deadline_s
+            met |= mine if of_class is None else mine & (of_class == place)
+        return met
 
     def met(self, ttft_limit_s: float | None, tpot_limit_s: float | None) -> NDArray[np.bool_]:
         """Requests that meet all limits; what is not completed misses, an undefined TPOT meets its limit."""

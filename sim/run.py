@@ -21,7 +21,9 @@ from sim.assumptions import DEFAULT_START, Assumption, assumptions
 from sim.engine.interrupt import Interrupt
 from sim.engine.loop import Played, play
 from sim.fleet import LivePool
+from sim.off import OffTimes, off_times
 from sim.scenario import Scenario, anchored
+from sim.streams import merged
 from sim.trace import Trace, generate, read_trace
 from sim.trace.change import repeated, scaled, shaped
 from sim.trace.workload import with_workload
@@ -38,6 +40,7 @@ class Run:
     books: list[PoolBooks]  # one a pool, drain included
     inside: list[PoolBooks]  # the same up to the horizon
     shares: Shares
+    off: dict[str, OffTimes]  # by pool
     start_epoch_s: float
     horizon_s: float
     summary: dict[str, Any]
@@ -63,6 +66,8 @@ class Run:
     def inputs(self) -> list[Path]:
         """Every file the run was made from."""
         named = [self.scenario.trace, self.scenario.workload, *(site.grid for site in self.scenario.sites)]
+        named += [site.forecast for site in self.scenario.sites]
+        named += [stream.trace for stream in self.scenario.streams]
         files = [Path(name) for name in named if name and Path(name).is_file()]
         files += catalog.own_files(self.scenario.own_catalog)
         return [*files, *(pool.profile_path for pool in self.pools)]
@@ -97,6 +102,7 @@ def _run(
     trace: Trace | None,
     progress: Callable[[int, int], None] | None,
     interrupt: Interrupt | None,
+    perfect: bool = False,
 ) -> Run:
     began = perf_counter()
     if engine not in ("leap", "step"):
@@ -105,17 +111,41 @@ def _run(
     start_s, anchored = start_of(scenario, trace)
     horizon_s = scenario.horizon_s or max(1, math.ceil(trace.span_s / SECONDS_PER_HOUR)) * SECONDS_PER_HOUR
     pools = fleet.build(scenario, start_s, horizon_s)
-    played = play(scenario, trace, pools, leaping=engine == "leap", progress=progress, interrupt=interrupt)
+    for pool in pools:
+        pool.site.believed.perfect = perfect
+    options: dict[str, Any] = {"start_s": start_s, "horizon_s": horizon_s, "leaping": engine == "leap"}
+    played = play(scenario, trace, pools, progress=progress, interrupt=interrupt, **options)
     if played.stopped_s is not None:
         horizon_s = min(horizon_s, max(played.stopped_s, 1.0))
-    mine = zip(pools, played.owned, strict=True)
-    both = [pool_books(pool, played, owned, horizon_s, scenario.accounting) for pool, owned in mine]
+    power = scenario.accounting.host_power
+    off = {
+        pool.spec.name: off_times(pool, [played.instances[number].ledger for number in pool.numbers], power)
+        for pool in pools
+    }
+    both = [
+        pool_books(pool, played, mine, off[pool.spec.name], horizon_s, scenario.accounting)
+        for pool, mine in zip(pools, played.owned, strict=True)
+    ]
     books, inside = [whole for whole, _ in both], [part for _, part in both]
     owned = shares(books, played, scenario.accounting)
     rules: list[Assumption] = assumptions(scenario, pools, anchored, horizon_s)
-    result = Run(scenario, trace, pools, played, books, inside, owned, start_s, horizon_s, {})
+    result = Run(scenario, trace, pools, played, books, inside, owned, off, start_s, horizon_s, {})
     result.summary.update(summary.summarise(result, rules, engine, perf_counter() - began))
+    if scenario.regret and not perfect and played.stopped_s is None and foresight(scenario, pools):
+        truth = _run(scenario, engine, trace, None, interrupt, perfect=True)
+        result.summary["regret"] = summary.regret(result.summary, truth.summary)
     return result
+
+
+def foresight(scenario: Scenario, pools: list[LivePool]) -> bool:
+    """Whether decisions rest on forecasts that might be wrong."""
+    asks = any(
+        control.kind == "defer"
+        or (control.kind == "scale" and control.clean_target is not None)
+        or (control.kind == "clock" and control.intensity)
+        for control in scenario.controls
+    )
+    return asks and any(pool.site.window.min_g_per_kwh < pool.site.window.max_g_per_kwh for pool in pools)
 
 
 def load_trace(scenario: Scenario) -> Trace:
@@ -124,7 +154,9 @@ def load_trace(scenario: Scenario) -> Trace:
     Raises:
         InputError: the trace is broken, or has no request.
     """
-    if scenario.trace is not None:
+    if scenario.streams:
+        trace = merged(scenario)
+    elif scenario.trace is not None:
         trace = read_trace(scenario.trace, sort=scenario.sort_trace, allow_bad_rows=scenario.allow_bad_rows)
         if scenario.workload is not None:
             trace = with_workload(trace, scenario.workload)

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from profiles.inputs import InputError, near_miss, read_yaml, validate
+from sim.control.specs import Control
 from sim.routing import ROUTERS
 from sim.trace.generator import GeneratorSpec
 
@@ -37,6 +38,7 @@ class Site(Spec):
     scope: Literal["lifecycle", "direct"] | None = None  # what a grid file states, else lifecycle
     kind: Literal["average", "marginal"] | None = None  # where the series does not say
     pue: Annotated[float, Field(ge=1, le=5)] = 1.2
+    forecast: str | None = None  # a forecast file; else the last day that is known is believed of the next
     price_usd_per_kwh: NonNegative | None = None
 
     @field_validator("grid", mode="before")
@@ -118,6 +120,33 @@ class Slo(Spec):
     tpot_s: Positive | None = None
 
 
+class SloClass(Slo):
+    """Requests that are promised the same. Lower `priority` goes first; `deadline_s` after arrival all must be done."""
+
+    name: Name
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    deadline_s: Positive | None = None  # such requests may wait for a greener hour (controls: defer)
+
+
+class Stream(Spec):
+    """One of several sources of requests: a trace or a generator, the model it asks for, the class it belongs to."""
+
+    name: Name
+    model: Name
+    slo_class: Name | None = None
+    trace: str | None = None
+    generator: GeneratorSpec | None = None
+    starts_at_s: NonNegative = 0.0  # when its first request comes
+    rate_scale: Positive = 1.0
+    repeat: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Stream:
+        if (self.trace is None) == (self.generator is None):
+            raise ValueError(f"stream {self.name}: give either a trace or a generator")
+        return self
+
+
 class Accounting(Spec):
     """The rules of the books; every default is printed in the result under `assumptions`."""
 
@@ -138,6 +167,7 @@ class Scenario(Spec):
     trace: str | None = None
     workload: str | None = None  # token ids of the trace's prompts, from which prefixes are found again
     generator: GeneratorSpec | None = None
+    streams: list[Stream] = []  # several sources at once, instead of trace or generator
     start: datetime | None = None
     horizon_s: Positive | None = None
     align: Literal["recur"] | None = None
@@ -149,6 +179,9 @@ class Scenario(Spec):
     kv_transfer: KvTransfer | None = None
     output_predictor: Literal["running-mean", "oracle"] = "running-mean"
     slo: Slo = Slo()
+    classes: list[SloClass] = []  # instead of slo, where requests are promised different things
+    controls: list[Control] = []
+    regret: bool = True  # replay under perfect forecasts too, where decisions rest on forecasts
     accounting: Accounting = Accounting()
     profiles: list[str] = []
     own_catalog: str | None = None  # folder of gpus.csv, hosts.csv, llms.csv beside the shipped tables
@@ -172,13 +205,20 @@ class Scenario(Spec):
 
     @model_validator(mode="after")
     def _names_hang_together(self) -> Scenario:
-        if (self.trace is None) == (self.generator is None):
-            raise ValueError("give either a trace or a generator")
+        sources = (self.trace is not None) + (self.generator is not None) + bool(self.streams)
+        if sources != 1:
+            raise ValueError("give either a trace, a generator, or streams")
         if self.workload is not None and self.trace is None:
             raise ValueError("a workload belongs to a trace; give the trace too")
         if self.trace is None and (self.rate_scale, self.repeat, self.shape) != (1.0, 1, "flat"):
             raise ValueError("rate_scale, repeat and shape change a trace; a generator has keys of its own for that")
-        for kind, names in (("site", [s.name for s in self.sites]), ("pool", [p.name for p in self.pools])):
+        named = {
+            "site": [each.name for each in self.sites],
+            "pool": [each.name for each in self.pools],
+            "stream": [each.name for each in self.streams],
+            "class": [each.name for each in self.classes],
+        }
+        for kind, names in named.items():
             twice = {name for name in names if names.count(name) > 1}
             if twice:
                 raise ValueError(f"{kind} {sorted(twice)[0]} is defined twice")
@@ -188,9 +228,31 @@ class Scenario(Spec):
                 raise ValueError(
                     f"pool {pool.name} stands at unknown site {pool.site}; known: {', '.join(sorted(known))}"
                 )
-        if len({pool.model for pool in self.pools}) > 1:
-            raise ValueError("pools serve different models, but a trace names none; give one model")
+        if len({pool.model for pool in self.pools}) > 1 and not self.streams:
+            raise ValueError("pools serve different models, but a trace names none; give one model, or streams")
         return self
+
+    @model_validator(mode="after")
+    def _classes_hang_together(self) -> Scenario:
+        if self.classes and self.slo != Slo():
+            raise ValueError("give either slo or classes")
+        known = {each.name for each in self.classes}
+        for stream in self.streams:
+            if stream.slo_class is not None and stream.slo_class not in known:
+                what = f"stream {stream.name} is of unknown class {stream.slo_class}"
+                raise ValueError(f"{what}; known: {', '.join(sorted(known)) or 'none'}")
+            if stream.slo_class is None and len(known) > 1:
+                raise ValueError(f"stream {stream.name} must say its slo_class")
+        if len(known) > 1 and not self.streams:
+            raise ValueError("several classes need streams that say which is whose")
+        if any(pool.ep for pool in self.pools) and any(control.kind != "defer" for control in self.controls):
+            raise ValueError("instances of ranks in lockstep (ep) cannot be switched or retuned yet")
+        return self
+
+    @property
+    def slo_classes(self) -> list[SloClass]:
+        """The classes; without any the one that `slo` makes."""
+        return self.classes or [SloClass(name="default", **self.slo.model_dump())]
 
     @model_validator(mode="after")
     def _prefill_and_decode_pair_up(self) -> Scenario:
@@ -226,12 +288,19 @@ def anchored(scenario: Scenario, folder: Path) -> Scenario:
         inside = folder / text
         return str(inside) if not Path(text).is_absolute() and inside.exists() else text
 
-    sites = [site.model_copy(update={"grid": place(site.grid)}) for site in scenario.sites]
+    sites = [
+        site.model_copy(update={"grid": place(site.grid), "forecast": place(site.forecast) if site.forecast else None})
+        for site in scenario.sites
+    ]
+    streams = [
+        each.model_copy(update={"trace": place(each.trace)}) if each.trace else each for each in scenario.streams
+    ]
     return scenario.model_copy(
         update={
             "trace": place(scenario.trace) if scenario.trace else None,
             "workload": place(scenario.workload) if scenario.workload else None,
             "sites": sites,
+            "streams": streams,
             "profiles": [place(folder_) for folder_ in scenario.profiles],
             "own_catalog": place(scenario.own_catalog) if scenario.own_catalog else None,
         }

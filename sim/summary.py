@@ -59,6 +59,8 @@ def summarise(run: Run, rules: list[Assumption], engine: str, wall_s: float) -> 
         "carbon_g": carbon,
         "carbon_g_per_1k_output_tokens": carbon["total"] / done_tokens * 1000.0 if done_tokens else None,
         "cost_usd": _cost(run),
+        "controls": run.played.controls.told() if run.played.controls else None,
+        "regret": None,
         "pools": [_pool(run, *three, status) for three in zip(run.books, run.inside, run.played.owned, strict=True)],
         "sites": _sites(run),
         "balance": _balance(run),
@@ -77,12 +79,38 @@ def summarise(run: Run, rules: list[Assumption], engine: str, wall_s: float) -> 
 def _slo(run: Run, latencies: Latencies) -> dict[str, Any]:
     """Requests meeting all limits over all arrivals, and the same in the worst hour of arrival."""
     limits = run.scenario.slo
-    met = latencies.met(limits.ttft_s, limits.tpot_s)
+    classes, of_class = run.scenario.slo_classes, run.trace.slo_class
+    met = latencies.kept(classes, of_class)
     hour = (np.asarray(run.trace.arrival_s) // SECONDS_PER_HOUR).astype(np.int64)
     arrivals = np.bincount(hour)
     kept = np.bincount(hour, weights=met)
     worst = float(np.min(kept[arrivals > 0] / arrivals[arrivals > 0]))
-    return {"ttft_s": limits.ttft_s, "tpot_s": limits.tpot_s, "attainment": float(met.mean()), "worst_hour": worst}
+    found: dict[str, Any] = {"ttft_s": limits.ttft_s, "tpot_s": limits.tpot_s}
+    found |= {"attainment": float(met.mean()), "worst_hour": worst}
+    if run.scenario.classes:
+        found["classes"] = [
+            {
+                **each.model_dump(),
+                "requests": int(mine.sum()),
+                "attainment": float(met[mine].mean()) if mine.any() else None,
+                "ttft_p99_s": statistics(latencies.ttft_s[mine])["p99"],
+                "e2e_p99_s": statistics(latencies.e2e_s[mine])["p99"],
+            }
+            for place, each in enumerate(classes)
+            for mine in [np.ones(met.size, dtype=bool) if of_class is None else of_class == place]
+        ]
+    return found
+
+
+def regret(summary: dict[str, Any], truth: dict[str, Any]) -> dict[str, float]:
+    """What the same rules would have done had every forecast been right: grams of both, and the difference."""
+    ours, theirs = summary["carbon_g"]["total"], truth["carbon_g"]["total"]
+    return {
+        "carbon_g": ours - theirs,
+        "share": ours / theirs - 1.0 if theirs else 0.0,
+        "perfect_carbon_g": theirs,
+        "perfect_attainment": truth["slo"]["attainment"],
+    }
 
 
 def _energy(run: Run) -> dict[str, float]:
@@ -149,6 +177,7 @@ def _pool(run: Run, book: PoolBooks, inside: PoolBooks, owned: Owned, status: ND
         "requests": int(np.sum(status[owned.who] == COMPLETED)),
         "output_tokens": int(run.trace.output_tokens[mine].sum()),
         "utilisation": inside.utilisation,
+        "on_share": inside.on_share,
         "energy_j": book.energy_j,
         "carbon_g": book.carbon_g,
         "operational_g": book.operational_g,

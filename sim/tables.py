@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from profiles.outputs import write_with
 from sim.engine.requests import COMPLETED, REJECTED, Requests
 from sim.metrics import Latencies
+from sim.off import Spans
 
 if TYPE_CHECKING:
     from sim.account import PoolBooks
@@ -24,7 +25,8 @@ def requests_table(run: Run) -> Any:
     """The request table as an Arrow table; docs/metrics.md defines the columns."""
     import pyarrow as pa
 
-    requests, limits = run.played.requests, run.scenario.slo
+    requests, classes = run.played.requests, run.scenario.slo_classes
+    of_class = run.trace.slo_class if run.trace.slo_class is not None else np.zeros(requests.size, dtype=np.int32)
     latencies = Latencies.of(requests)
     status = np.frombuffer(requests.status, dtype=np.uint8)
     instance = np.frombuffer(requests.instance, dtype=np.int64)
@@ -45,14 +47,14 @@ def requests_table(run: Run) -> Any:
             "site": words([spec.site for spec in specs], pool_of),
             "pool": words([spec.name for spec in specs], pool_of),
             "model": words([spec.model for spec in specs], pool_of),
-            "slo_class": words(["default"], np.zeros(requests.size, dtype=np.int32)),
+            "slo_class": words([each.name for each in classes], of_class),
             "prompt_tokens": pa.array(run.trace.prompt_tokens),
             "output_tokens": pa.array(run.trace.output_tokens),
             "ttft_s": blank(latencies.ttft_s),
             "tpot_s": blank(latencies.tpot_s),
             "e2e_s": blank(latencies.e2e_s),
             "queue_s": blank(latencies.queue_s),
-            "slo_met": pa.array(latencies.met(limits.ttft_s, limits.tpot_s)),
+            "slo_met": pa.array(latencies.kept(classes, run.trace.slo_class)),
             "energy_j": pa.array(run.shares.energy_j),
             "operational_g": pa.array(run.shares.operational_g),
             "embodied_g": pa.array(run.shares.embodied_g),
@@ -87,11 +89,15 @@ def _pool_timeline(run: Run, book: PoolBooks) -> Any:
         from_s, to_s, power_w = (ledger.column(name) for name in ("from_s", "to_s", "power_w"))
         busy_s += np.diff(_cumulative(edges, from_s, to_s, np.ones_like(power_w)))
         busy_j += np.diff(_cumulative(edges, from_s, to_s, power_w))
-    idle_j = pool.model.idle_w * (pool.spec.engines * width - busy_s)
+    off = run.off[pool.spec.name]
+    off_s, off_j = _over([*off.instances], edges)
+    idle_j = pool.model.idle_w * (pool.spec.engines * width - busy_s - off_s) + off_j
+    _, host_off_j = _over([off.hosts], edges)
+    _, spare_off_j = _over([off.spares], edges)
     window = pool.site.window
     host_w = pool.units * pool.host.power_w if run.scenario.accounting.host_power else 0.0
     spare_w = pool.spare_gpus * pool.model.idle_w / pool.spec.tp
-    power_w = ((busy_j + idle_j) / width + spare_w + host_w) * pool.pue
+    power_w = ((busy_j + idle_j - host_off_j - spare_off_j) / width + spare_w + host_w) * pool.pue
     intensity = np.diff(window.integral(edges)) / width
     waiting, running = _present(run, pool.numbers, edges)
     return pa.table(
@@ -99,6 +105,7 @@ def _pool_timeline(run: Run, book: PoolBooks) -> Any:
             "time_s": pa.array(edges[:-1]),
             "pool": pa.array([pool.spec.name] * width.size),
             "gpu_power_w": pa.array((busy_j + idle_j) / width),
+            "on_share": pa.array(1.0 - off_s / (pool.spec.engines * width)),
             "busy_share": pa.array(busy_s / (pool.spec.engines * width)),
             "power_w": pa.array(power_w),
             "waiting": pa.array(waiting),
@@ -107,6 +114,17 @@ def _pool_timeline(run: Run, book: PoolBooks) -> Any:
             "operational_g_per_h": pa.array(power_w * intensity / 1000.0),
         }
     )
+
+
+def _over(spans: list[Spans], edges: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Seconds and joules of stretches between the edges; those of one list never overlap."""
+    seconds, joules = np.zeros(edges.size - 1), np.zeros(edges.size - 1)
+    for one in spans:
+        for a, b, watts in zip(one.from_s, one.to_s, one.watts, strict=True):
+            inside = np.clip(np.minimum(b, edges[1:]) - np.maximum(a, edges[:-1]), 0.0, None)
+            seconds += inside
+            joules += watts * inside
+    return seconds, joules
 
 
 def _present(run: Run, numbers: range, edges: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

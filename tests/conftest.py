@@ -14,6 +14,7 @@ import pytest
 from profiles.grid import Window
 from profiles.profile import Profile
 from profiles.step import StepModel
+from sim.control.forecast import Believed
 from sim.engine.loop import Played, play
 from sim.scenario import Scenario
 from sim.trace import Trace
@@ -80,6 +81,8 @@ def replay() -> Callable[..., Played]:
         prefixes: list[list[int]] | None = None,
         pools: list[dict[str, Any]] | None = None,
         scenario: dict[str, Any] | None = None,
+        classes: list[int] | None = None,
+        horizon_s: float = 0.0,
         **spec: Any,
     ) -> Played:
         pool = {"name": "p", "site": "s", "gpu": "h100-sxm-80gb", "model": "llama-3.1-8b", "instances": instances}
@@ -93,7 +96,7 @@ def replay() -> Callable[..., Played]:
             | (scenario or {})
         )
         arrival, prompt, output = (np.array(column) for column in zip(*sorted(rows, key=lambda r: r[0]), strict=True))
-        named: dict[str, Any] = {}
+        named: dict[str, Any] = {} if classes is None else {"slo_class": np.array(classes)}
         if prefixes is not None:  # ids of blocks of 16 tokens, of the rows in order of arrival
             offsets = np.cumsum([0, *(len(ids) for ids in prefixes)])
             named = {
@@ -102,12 +105,15 @@ def replay() -> Callable[..., Played]:
                 "hash_tokens": 16,
             }
         trace = Trace("rows", arrival - arrival[0], prompt, output, **named)
-        live, first = [], 0
+        live, first, seen = [], 0, window or Window.constant(100.0)
         for one in asked.pools:
             live.append(
                 SimpleNamespace(
                     spec=one,
-                    site=SimpleNamespace(window=window or Window.constant(100.0)),
+                    site=SimpleNamespace(window=seen, believed=Believed(seen, None, None, 0.0)),
+                    host=SimpleNamespace(power_w=512.0, gpus=2),
+                    units=one.engines,
+                    spare_gpus=0,
                     model=StepModel(profile or paper_profile()),
                     numbers=range(first, first + one.engines),
                     pue=1.0,
@@ -121,6 +127,6 @@ def replay() -> Callable[..., Played]:
                 )
             )
             first += one.engines
-        return play(asked, trace, live, leaping=leaping)  # type: ignore[arg-type]
+        return play(asked, trace, live, leaping=leaping, horizon_s=horizon_s)  # type: ignore[arg-type]
 
     return go

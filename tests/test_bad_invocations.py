@@ -133,7 +133,7 @@ CASES: list[tuple[str, int, str]] = [
             ("tabs.yaml", "tabs.yaml:2"),
             ("key.yaml", "key.yaml:1: tracee: unknown key; did you mean trace"),
             ("twice.yaml", "twice.yaml:4"),
-            ("neither.yaml", "either a trace or a generator"),
+            ("neither.yaml", "either a trace, a generator, or streams"),
             ("site.yaml", "unknown site b"),
             ("twins.yaml", "site a is defined twice"),
             ("python.yaml", "python.yaml:1"),

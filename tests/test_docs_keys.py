@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sim import scenario, tables
+from sim.control import specs
 from sim.run import Run, run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,6 +51,16 @@ def test_every_column_is_documented(two_sites):
 
 def test_every_field_of_a_scenario_is_documented():
     parts = (scenario.Scenario, scenario.Site, scenario.Pool, scenario.Slo, scenario.Accounting)
-    parts = (*parts, scenario.KvTransfer)
+    parts = (*parts, scenario.KvTransfer, scenario.SloClass, scenario.Stream)
+    parts = (
+        *parts,
+        specs.PowerOff,
+        specs.Scale,
+        specs.Schedule,
+        specs.Governor,
+        specs.PowerCap,
+        specs.Defer,
+        specs.Failures,
+    )
     fields = {name for part in parts for name in part.model_fields}
     assert fields - page("scenario.md") == set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sim.engine.instance import Instance, Prompt
+from sim.engine.memory import Kv
 
 
 class Counted(Instance):
@@ -24,6 +25,11 @@ class Counted(Instance):
     def _join(self, prompt: Prompt, now_s: float) -> int:
         self.backlog -= prompt.total
         return super()._join(prompt, now_s)
+
+    def evict(self, kv: Kv) -> list[int]:
+        """As Instance's; nothing is before it any more."""
+        self.backlog = 0
+        return super().evict(kv)
 
     def _preempt_last(self) -> None:
         super()._preempt_last()

@@ -6,6 +6,7 @@ output lengths the router sees. Where prompts are prefilled apart, a second lane
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import deque
 from functools import partial
@@ -15,6 +16,7 @@ from profiles.inputs import InputError
 from sim.engine.clock import Alarm, Clock
 from sim.engine.counted import Counted
 from sim.engine.instance import FOREVER, Instance
+from sim.engine.memory import Kv
 from sim.engine.requests import REJECTED, Requests
 from sim.engine.roles import Paired
 from sim.routing import ROUTERS, Predictor, Router
@@ -90,6 +92,8 @@ class Dispatch:
         self.first, self.last = first, last
         self.instances: list[Instance] = []
         self.ended = 0  # completed or rejected
+        self.failed: set[int] = set()  # instances that cannot even take what is on its way to them
+        self.load: list[int] | None = None  # outstanding tokens by instance, where somebody looks
         self._oracle = scenario.output_predictor == "oracle"
         self._transfer = scenario.kv_transfer or KvTransfer(gb_per_s=1.0)
         if any(pool.spec.role != "both" for lane in first for pool in lane.pools):
@@ -99,7 +103,7 @@ class Dispatch:
     def bind(self, instances: list[Instance]) -> None:
         """The instances, by number."""
         self.instances = instances
-        both = [*self.first, *(lane for lane in self.last if lane is not None)]
+        both = self.all_lanes
         lane_of = {number: lane for lane in both for number in lane.numbers}
         pool_of = {number: pool for lane in both for pool in lane.pools for number in pool.numbers}
         self.lane_of = [lane_of[number] for number in range(len(instances))]
@@ -117,6 +121,64 @@ class Dispatch:
                 instance.hand_over = partial(self._hand_over, instance.number)
                 pairs = self.lane_of[instance.number].pairs
                 instance.prefilled = pairs.prefilled if pairs is not None else None
+
+    @property
+    def all_lanes(self) -> list[Lane]:
+        """Every lane of every model."""
+        return [*self.first, *(lane for lane in self.last if lane is not None)]
+
+    def count_load(self) -> list[int]:
+        """From now on, count the outstanding tokens of each instance; the counts."""
+        self.load = [0] * len(self.instances)
+        return self.load
+
+    def held_tokens(self, number: int) -> int:
+        """Tokens of the requests that wait until an instance of this one's lane opens."""
+        lane, prompt = self.lane_of[number], self.requests.prompt
+        return sum(prompt[index] + lane.predictor.mean for index in lane.held)
+
+    def close(self, number: int) -> None:
+        """Send nothing to an instance any more."""
+        lane = self.lane_of[number]
+        lane.closed.add(number)
+        router: Any = lane.router
+        router.close(number)
+
+    def open(self, number: int, now_s: float) -> None:
+        """Send to it again, first what had to wait."""
+        lane = self.lane_of[number]
+        lane.closed.discard(number)
+        router: Any = lane.router
+        router.open(number)
+        waiting, lane.held = lane.held, deque()
+        for index in waiting:
+            self.send(index, now_s, now_s)
+
+    def lose(self, number: int, kv: Kv, now_s: float) -> None:
+        """An instance has failed: what it held is sent again, from the start."""
+        for index in self.instances[number].evict(kv):
+            self._again(index, number, now_s)
+
+    def _again(self, index: int, number: int, now_s: float) -> None:
+        requests = self.requests
+        self._release(number, requests.weight[index])
+        if index in self._decoder:
+            self._release(*self._decoder.pop(index))
+        requests.retries += 1
+        requests.produced[index] = requests.cached[index] = 0
+        requests.first_token_s[index] = requests.finish_s[index] = math.nan
+        self.send(index, now_s, now_s)
+
+    def _release(self, number: int, tokens: int) -> None:
+        """Tokens that an instance was assigned are not outstanding there any more."""
+        self.lane_of[number].router.completed(number, tokens)
+        if self.load is not None:
+            self.load[number] -= tokens
+
+    def _assign(self, number: int, tokens: int) -> None:
+        self.lane_of[number].router.assigned(number, tokens)
+        if self.load is not None:
+            self.load[number] += tokens
 
     def _fit_both(self) -> None:
         """A request that is prefilled here and decoded there must fit both: any instance of either role."""
@@ -147,6 +209,8 @@ class Dispatch:
             lane.held.append(index)
             return
         requests.instance[index] = number
+        if now_s != requests.arrival_s[index]:
+            requests.queue_at(index, now_s)
         if prompt + output > self._longest[number]:
             self._reject(index)
             return
@@ -155,6 +219,8 @@ class Dispatch:
         if last is not None and output > 1 and self.pool_of[number].spec.role == "prefill":
             self._choose_decoder(last, index, now_s, prompt, predicted)
         lane.router.assigned(number, tokens)
+        if self.load is not None:
+            self.load[number] += tokens
         self.instances[number].arrive(index, now_s, next_s)
 
     def finished(self, number: int, index: int) -> None:
@@ -163,6 +229,8 @@ class Dispatch:
         self.ended += 1
         lane = self.lane_of[number]
         lane.router.completed(number, requests.weight[index])
+        if self.load is not None:
+            self.load[number] -= requests.weight[index]
         if lane.pairs is not None:
             self._decoder.pop(index, None)
             lane.pairs.ended(index)
@@ -176,7 +244,7 @@ class Dispatch:
     def _choose_decoder(self, lane: Lane, index: int, now_s: float, prompt: int, predicted: int) -> None:
         """Who decodes is chosen, and counted as loaded, when the request arrives."""
         number = lane.router.route(now_s, prompt, predicted, index)
-        lane.router.assigned(number, prompt + predicted)
+        self._assign(number, prompt + predicted)
         self._decoder[index] = number, prompt + predicted
 
     def _hand_over(self, source: int, index: int, now_s: float) -> tuple[float, float]:
@@ -186,7 +254,7 @@ class Dispatch:
             seconds and joules of the transfer.
         """
         requests = self.requests
-        self.lane_of[source].router.completed(source, requests.weight[index])
+        self._release(source, requests.weight[index])
         number, tokens = self._decoder.pop(index)
         if requests.prefiller is not None:
             requests.prefiller[index] = source + 1
@@ -198,7 +266,11 @@ class Dispatch:
         return seconds, size / 1e9 * self._transfer.joules_per_gb
 
     def _adopted(self, source: int, index: int, now_s: float) -> None:
-        instance = self.instances[self.requests.instance[index]]
+        number = self.requests.instance[index]
+        if number in self.failed:
+            self._again(index, number, now_s)
+            return
+        instance = self.instances[number]
         assert isinstance(instance, Paired)
         instance.adopt(index, now_s)
         pairs = self.lane_of[source].pairs

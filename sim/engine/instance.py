@@ -6,10 +6,14 @@ policy for the next step and sets the next alarm; what a step is, the stepper kn
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from heapq import heapify
 
+from profiles.step import StepModel
 from sim.engine.clock import TIE_S
 from sim.engine.leap import boundary_after, boundary_s
+from sim.engine.ledger import Mark
+from sim.engine.memory import Kv
 from sim.engine.stepper import DECODING, FOREVER, IDLE, NOTHING, PREFILLING, WAKING, Chunk, Prompt, Stepper
 
 __all__ = ["FOREVER", "IDLE", "Chunk", "Instance", "Prompt"]
@@ -45,18 +49,68 @@ class Instance(Stepper):
             self.state == DECODING
             and self.target - self.steps > 1
             and self.batching.joins
-            and len(self.waiting) == 1
+            and self.waiting[0] == index
             and self.batch < self.max_seqs
         ):
-            self._cut(now_s)
+            self._cut(now_s, self.ahead)
 
-    def _cut(self, now_s: float) -> None:
-        """End the leap at the first boundary that sees `now_s`."""
+    def intervene(self, now_s: float, action: Callable[[], None]) -> None:
+        """Have `action` done at the next boundary, before what follows is planned; at once when nothing runs."""
+        if self.state == IDLE:
+            action()
+            return
+        self.actions.append(action)
+        self.alarm.callback = self._intervened
+        if self.state == DECODING and self.target - self.steps > 1:
+            self._cut(now_s, ahead=False)
+
+    def _intervened(self) -> None:
+        """A boundary with something to do: settle what ended, act, and plan anew."""
+        self.alarm.callback = self._boundary
+        if self.ahead and self.state != WAKING:
+            self._see()
+        if self.state == DECODING:
+            self.steps = self.target
+            self._settle_decode()
+            self._finish_due()
+        elif self.state == PREFILLING:
+            self._settle_prefill()
+        self.line, self.state = None, WAKING
+        actions, self.actions = self.actions, []
+        for action in actions:
+            action()
+        self._boundary()
+
+    def retune(self, now_s: float, model: StepModel) -> None:
+        """Go on with another step model (another clock) from the next boundary on."""
+
+        def change() -> None:
+            self.model = model
+
+        self.intervene(now_s, change)
+
+    def evict(self, kv: Kv) -> list[int]:
+        """Everything here is lost, KV memory is `kv` from now on; to be called at a boundary.
+
+        Returns:
+            the requests that were running, being prefilled or queued.
+        """
+        lost = [*self.running, *(prompt.index for prompt in self.prefilling), *self.waiting]
+        lost += [index for index, _ in self.arriving]
+        for index in list(self.running):
+            self._leave(index)
+        for held in (self.prefilling, self.waiting, self.arriving, self.finishing, self.stalled):
+            held.clear()
+        self.kv, self.offsets = kv, 0
+        return lost
+
+    def _cut(self, now_s: float, ahead: bool) -> None:
+        """End the leap at the first boundary that sees `now_s`, or one later where steps are planned ahead."""
         line = self.line
         assert line is not None
         run = (self.anchor_s, line.a_s, line.c_s, self.batch, self.anchor_kv)
         target, time_s = boundary_after(*run, now_s, self.steps + 1, self.target)
-        if self.ahead and target < self.target:
+        if ahead and target < self.target:
             target += 1
             time_s = boundary_s(*run, target)
         if target < self.target:
@@ -76,7 +130,7 @@ class Instance(Stepper):
         if batch + len(self.prefilling) >= self.max_seqs:
             return None
         index, requests, kv = self.waiting[0], self.requests, self.kv
-        if self.ahead and requests.arrival_s[index] > self.seen_s and (batch or self.prefilling):
+        if self.ahead and requests.queued_s[index] > self.seen_s and (batch or self.prefilling):
             return None
         produced = requests.produced[index]
         tokens, output = requests.prompt[index] + produced, requests.output[index] - produced
@@ -111,7 +165,7 @@ class Instance(Stepper):
 
     def _settled(self) -> list[Chunk]:
         """Settle what just ended and make room; the prefill chunks of the next step."""
-        if self.ahead:
+        if self.ahead and self.state != WAKING:
             self._see()
         if self.state == DECODING:
             self.steps = self.target
@@ -155,10 +209,17 @@ class Instance(Stepper):
                 self._preempt_last()
             self.requests.preemptions += 1
 
+    def _victim(self) -> tuple[int, Mark]:
+        """The sequence that joined last, of those that matter least."""
+        priority = self.requests.priority
+        if priority is None:
+            return next(reversed(self.running.items()))
+        return max(reversed(self.running.items()), key=lambda item: priority[item[0]])
+
     def _preempt_last(self) -> None:
         """Send the sequence that joined last back to the queue; `finish_s` holds the time of its last token."""
         requests = self.requests
-        index, mark = next(reversed(self.running.items()))
+        index, mark = self._victim()
         requests.produced[index] = requests.output[index] - (mark[1] - self.counter)
         requests.finish_s[index] = self.alarm_s
         if self.stalled:

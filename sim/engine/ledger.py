@@ -31,6 +31,7 @@ pack_stay = Struct("4d").pack  # request, offset, end of the rows in bytes when 
 pack_chunk = Struct("3d").pack  # request, end of the rows in bytes before the step's own, seconds
 pack_gaps = Struct("4d").pack  # gaps that no row tells: first, last, how many, for how many sequences
 pack_transfer = Struct("4d").pack  # request, from_s, to_s, joules: KV that left over a link
+pack_off = Struct("4d").pack  # from_s, to_s, watts, counted as off: not serving, at other than idle power
 
 
 class Ledger:
@@ -39,7 +40,7 @@ class Ledger:
     def __init__(self, window: Window) -> None:
         self.window = window
         self.rows, self.stays, self.chunks, self.odd_gaps = bytearray(), bytearray(), bytearray(), bytearray()
-        self.transfers = bytearray()
+        self.transfers, self.off = bytearray(), bytearray()
         self.extrapolated_s = 0.0
 
     def gap(self, first_s: float, last_s: float, steps: int, sequences: int) -> None:

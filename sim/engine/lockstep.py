@@ -26,7 +26,7 @@ class Rank(Instance):
     def arrive(self, index: int, now_s: float, next_s: float) -> None:
         """A routed request joins the queue; the group wakes, or ends a leap that it could join."""
         self.waiting.append(index)
-        self.group.hear(self, now_s, next_s)
+        self.group.hear(self, index, now_s, next_s)
 
     def begin_prefill(self, chunks: list[Chunk], step: MixedStep) -> None:
         """Start a step with chunks that lasts as long as the group says."""
@@ -47,10 +47,9 @@ class Rank(Instance):
         else:
             self.anchor_s = self.alarm_s
 
-    @property
-    def may_join(self) -> bool:
+    def may_join(self, index: int) -> bool:
         """Whether a request that has just come is the first that might join the batch."""
-        return len(self.waiting) == 1 and self.batch < self.max_seqs and (self.batching.joins or not self.batch)
+        return self.waiting[0] == index and self.batch < self.max_seqs and (self.batching.joins or not self.batch)
 
     @property
     def kv_now(self) -> int:
@@ -86,7 +85,7 @@ class Group:
         for rank in ranks:
             rank.group = self
 
-    def hear(self, rank: Rank, now_s: float, next_s: float) -> None:
+    def hear(self, rank: Rank, index: int, now_s: float, next_s: float) -> None:
         """A request has come to a rank: wake, or end the leap at the first boundary that sees it."""
         if self.state == IDLE:
             self.state, self.alarm_s = WAKING, now_s
@@ -94,7 +93,7 @@ class Group:
                 self._boundary()
             else:
                 self.alarm.set(now_s + TIE_S)
-        elif self.state == DECODING and self.target - self.steps > 1 and rank.may_join:
+        elif self.state == DECODING and self.target - self.steps > 1 and rank.may_join(index):
             self._cut(now_s, 2 if rank.ahead and rank.batch else 1)
 
     def _cut(self, now_s: float, seen_after: int) -> None:

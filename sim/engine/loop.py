@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from sim.control.start import Controls, start
+from sim.control.world import World
 from sim.engine.batching import POLICIES
 from sim.engine.charge import Owned, charge
 from sim.engine.clock import Alarm, Clock
@@ -44,6 +46,7 @@ class Played:
     owned: list[Owned]
     loop_s: float
     stopped_s: float | None = None
+    controls: Controls | None = None
 
 
 def play(
@@ -52,21 +55,26 @@ def play(
     pools: list[LivePool],
     *,
     leaping: bool = True,
+    start_s: float = 0.0,
+    horizon_s: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
     interrupt: Interrupt | None = None,
 ) -> Played:
     """Replay a trace on the pools.
 
     Args:
+        start_s: UTC epoch seconds of run time 0.
+        horizon_s: the books' end, until which controls go on even when nothing is left to do.
         leaping: jump over decode steps with an unchanged batch; False visits every step (the oracle).
         progress: called with (arrivals so far, all arrivals) now and then.
         interrupt: lets somebody end it early; what was booked until then is kept.
     """
-    requests, clock = Requests(trace), Clock()
+    requests, clock = Requests(trace, [each.priority for each in scenario.slo_classes]), Clock()
     dispatch = Dispatch(scenario, requests, clock, *lanes(scenario, pools, requests))
     instances = _instances(dispatch, trace, pools, leaping)
     dispatch.bind(instances)
-    _feed(dispatch, progress)
+    controls = _controls(scenario, trace, dispatch, pools, horizon_s)
+    _feed(dispatch, controls.send if controls else dispatch.send, progress)
     if interrupt is not None:
         interrupt.bind(clock)
     began = perf_counter()
@@ -76,13 +84,33 @@ def play(
     if stopped:
         for instance in instances:
             instance.abandon()
+    if controls:
+        controls.world.switch.close_books(math.inf)
     owned = [charge(requests, [instances[number].ledger for number in pool.numbers]) for pool in pools]
-    return Played(requests, instances, owned, loop_s, clock.now if stopped else None)
+    return Played(requests, instances, owned, loop_s, clock.now if stopped else None, controls)
 
 
-def _feed(dispatch: Dispatch, progress: Callable[[int, int], None] | None) -> None:
+def _controls(
+    scenario: Scenario, trace: Trace, dispatch: Dispatch, pools: list[LivePool], horizon_s: float
+) -> Controls | None:
+    """The scenario's controls, set going; None where it has none."""
+    if not scenario.controls:
+        return None
+    prefixes = _prefixes(trace)
+
+    def fresh(number: int) -> Kv:
+        return _memory(dispatch.pool_of[number], prefixes)
+
+    forecasts = {pool.spec.site: pool.site.believed for pool in pools}
+    host_power = scenario.accounting.host_power
+    return start(scenario, World(dispatch, pools, max(horizon_s, trace.span_s), fresh, forecasts, host_power))
+
+
+def _feed(
+    dispatch: Dispatch, send: Callable[[int, float, float], None], progress: Callable[[int, int], None] | None
+) -> None:
     """Set the alarm of the arrivals: one after the other, each when it comes."""
-    requests, send = dispatch.requests, dispatch.send
+    requests = dispatch.requests
     arrival_s, size = requests.arrival_s, requests.size
     turn = iter(range(size))
 

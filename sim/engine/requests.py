@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,10 +24,11 @@ class Requests:
     plus predicted output tokens).
     """
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, priorities: Sequence[int] = (0,)) -> None:
         size = trace.requests
         self.size = size
         self.arrival_s: list[float] = trace.arrival_s.tolist()
+        self.queued_s = self.arrival_s  # when it came to the instance it is at: a retry or a deferred one comes later
         self.prompt: list[int] = trace.prompt_tokens.tolist()
         self.output: list[int] = trace.output_tokens.tolist()
         self.status = bytearray(size)
@@ -39,5 +41,16 @@ class Requests:
         self.first_token_s = _missing(size)
         self.finish_s = _missing(size)
         self.model: list[int] | None = None if trace.model is None else trace.model.tolist()
+        self.slo_class: list[int] | None = None if trace.slo_class is None else trace.slo_class.tolist()
+        self.priority: list[int] | None = None  # of each request, the lower first; None when all are alike
+        if self.slo_class is not None and len(set(priorities)) > 1:
+            self.priority = [priorities[place] for place in self.slo_class]
+        self.retries = 0
         self.energy_j, self.busy_s, self.gram_j = np.zeros(size), np.zeros(size), np.zeros(size)
         self.preemptions = 0
+
+    def queue_at(self, index: int, time_s: float) -> None:
+        """A request comes to an instance later than it arrived."""
+        if self.queued_s is self.arrival_s:
+            self.queued_s = self.arrival_s.copy()
+        self.queued_s[index] = time_s

@@ -63,7 +63,7 @@ class Paired(Counted):
             self.state, self.alarm_s = WAKING, now_s
             self.alarm.set(now_s + TIE_S)
         elif self.state == DECODING and self.target - self.steps > 1 and self.batch < self.max_seqs:
-            self._cut(now_s)
+            self._cut(now_s, self.ahead)
 
     def _plan(self) -> list[Chunk]:
         """Adopt what came and fits, then as the batching policy says."""

@@ -17,6 +17,7 @@ from sim.engine.clock import TIE_S, Alarm, Clock
 from sim.engine.leap import boundary_s
 from sim.engine.ledger import GAP_OF_ROW, GAPS_BY_STEP, NO_GAPS, Ledger, Mark, pack_chunk, pack_row, pack_stay
 from sim.engine.memory import Kv
+from sim.engine.queues import ByPriority, Queue
 from sim.engine.requests import COMPLETED, Requests
 
 IDLE, WAKING, DECODING, PREFILLING = range(4)
@@ -43,7 +44,7 @@ class Stepper:
         *("number", "requests", "model", "batching", "kv", "ledger", "rows", "max_seqs", "max_tokens", "leaping"),
         *("on_finish", "waiting", "prefilling", "running", "batch", "finishing", "offsets", "state", "alarm_s"),
         *("alarm", "counter", "anchor_s", "anchor_kv", "steps", "target", "line", "line_steps", "step", "chunks"),
-        *("stalled", "ahead", "seen_s", "arriving"),
+        *("stalled", "ahead", "seen_s", "arriving", "actions"),
     )
 
     def __init__(
@@ -65,7 +66,8 @@ class Stepper:
         self.number, self.requests, self.model = number, requests, model
         self.batching, self.kv, self.ledger, self.rows = batching, kv, ledger, ledger.rows
         self.max_seqs, self.max_tokens, self.leaping, self.on_finish = max_seqs, max_tokens, leaping, on_finish
-        self.waiting: deque[int] = deque()
+        self.waiting: Queue = deque() if requests.priority is None else ByPriority(requests.priority)
+        self.actions: list[Callable[[], None]] = []  # to be done at the next boundary
         self.arriving: deque[tuple[int, float]] = deque()  # (request, when it came) with their KV cache
         self.prefilling: deque[Prompt] = deque()
         self.running: dict[int, Mark] = {}  # in order of joining
@@ -116,7 +118,7 @@ class Stepper:
     def _furthest(self, limit: int) -> int:
         """Steps from the anchor that this plan holds for: to the next finish, `limit`, or where KV memory ends."""
         steps, batch = self.steps, self.batch
-        if self.ahead and self.waiting and self.requests.arrival_s[self.waiting[0]] > self.seen_s:
+        if self.ahead and self.waiting and self.requests.queued_s[self.waiting[0]] > self.seen_s:
             return steps + 1  # somebody is not seen yet
         want = self.finishing[0][0] - self.counter
         if want > limit:

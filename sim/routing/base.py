@@ -27,6 +27,9 @@ class Predictor:
         self.mean = round(self._tokens / self._seen)
 
 
+CLOSED = 1 << 60  # tokens that keep an instance out of every comparison
+
+
 class LeastLoaded:
     """Instances by outstanding tokens (assigned and not completed); the lower number wins a tie.
 
@@ -62,6 +65,14 @@ class LeastLoaded:
         if self._heap is not None:
             heappush(self._heap, (self._load[place], place))
 
+    def close(self, number: int) -> None:
+        """Choose an instance no more while another is open."""
+        self.add(number, CLOSED)
+
+    def open(self, number: int) -> None:
+        """Choose it again."""
+        self.take(number, CLOSED)
+
     def take(self, number: int, tokens: int) -> None:
         """Tokens were taken off an instance."""
         place = number - self._first
@@ -73,7 +84,9 @@ class LeastLoaded:
 class Router(Protocol):
     """Chooses an instance for each arrival and hears of completions.
 
-    One that also has `bind(instances)` is shown the engine's instances (sim.engine.counted) before the first arrival.
+    One that has `close(number)` and `open(number)` can leave instances out, which controls that switch them need. One
+    that has `bind(instances)` is shown the engine's instances (sim.engine.counted) before the first arrival, one with
+    `know(requests)` the request table (of which it should read no output lengths).
     """
 
     def route(self, now_s: float, prompt: int, output: int, index: int) -> int:

@@ -25,6 +25,14 @@ class ByPool:
         """Outstanding tokens of a pool's least loaded instance, as a share of what it serves within the SLO."""
         return self._index[k].least_tokens() / self._pools[k].token_limit
 
+    def close(self, number: int) -> None:
+        """Leave an instance out."""
+        self._index[self._pool_of[number]].close(number)
+
+    def open(self, number: int) -> None:
+        """Count it in again."""
+        self._index[self._pool_of[number]].open(number)
+
     def assigned(self, number: int, tokens: int) -> None:
         """Count the tokens in."""
         self._index[self._pool_of[number]].add(number, tokens)

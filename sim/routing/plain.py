@@ -7,7 +7,7 @@ from itertools import cycle
 from random import Random
 from typing import TYPE_CHECKING
 
-from sim.routing.base import LeastLoaded, all_numbers
+from sim.routing.base import CLOSED, LeastLoaded, all_numbers
 
 if TYPE_CHECKING:
     from sim.engine.counted import Counted
@@ -20,11 +20,23 @@ class RoundRobin:
     """Instances in turn."""
 
     def __init__(self, pools: Sequence[LivePool], seed: int = 0) -> None:
-        self._turn = cycle([number for pool in pools for number in pool.numbers])
+        self._open = [number for pool in pools for number in pool.numbers]
+        self._turn = cycle(self._open)
 
     def route(self, now_s: float, prompt: int, output: int, index: int) -> int:
         """The next instance in order."""
         return next(self._turn)
+
+    def close(self, number: int) -> None:
+        """Pass it over; the turn begins anew."""
+        if len(self._open) > 1:
+            self._open.remove(number)
+        self._turn = cycle(self._open)
+
+    def open(self, number: int) -> None:
+        """Take it into the turn again, which begins anew."""
+        self._open = sorted({*self._open, number})
+        self._turn = cycle(self._open)
 
     def assigned(self, number: int, tokens: int) -> None:
         """Round robin keeps no count."""
@@ -94,6 +106,7 @@ class LeastPrefillBacklog:
 
     def __init__(self, pools: Sequence[LivePool], seed: int = 0) -> None:
         self._instances: Sequence[Counted] = ()
+        self._shut: list[Counted] = []
 
     def bind(self, instances: Sequence[Counted]) -> None:
         """The engine shows its instances; only their backlog and batch are read."""
@@ -102,6 +115,18 @@ class LeastPrefillBacklog:
     def route(self, now_s: float, prompt: int, output: int, index: int) -> int:
         """The one with the least before it; the lower number wins a tie."""
         return min(self._instances, key=_before).number
+
+    def close(self, number: int) -> None:
+        """Leave it out while another is open."""
+        if len(self._instances) > 1:
+            self._shut += [instance for instance in self._instances if instance.number == number]
+            self._instances = [instance for instance in self._instances if instance.number != number]
+
+    def open(self, number: int) -> None:
+        """Count it in again."""
+        back = [instance for instance in self._shut if instance.number == number]
+        self._shut = [instance for instance in self._shut if instance.number != number]
+        self._instances = sorted([*self._instances, *back], key=lambda instance: instance.number)
 
     def assigned(self, number: int, tokens: int) -> None:
         """The instance itself keeps count."""
@@ -126,7 +151,16 @@ class PowerOfTwoChoices:
         """The better of two; the first drawn wins a tie."""
         draw, load = self._random.random, self._load
         one, two = int(draw() * len(load)), int(draw() * len(load))
-        return self._first + (two if load[two] < load[one] else one)
+        best = two if load[two] < load[one] else one
+        return self._first + (best if load[best] < CLOSED else load.index(min(load)))
+
+    def close(self, number: int) -> None:
+        """Lose every comparison; when two closed ones are drawn, the least loaded of all is taken."""
+        self._load[number - self._first] += CLOSED
+
+    def open(self, number: int) -> None:
+        """Compare it again."""
+        self._load[number - self._first] -= CLOSED
 
     def assigned(self, number: int, tokens: int) -> None:
         """Count the tokens in."""

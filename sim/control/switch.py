@@ -1,0 +1,117 @@
+"""Instances switched off and on: closed to new requests, drained, off, booting, open again; all of it written down."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sim.engine.clock import Alarm
+from sim.engine.ledger import pack_off
+from sim.engine.stepper import IDLE
+
+if TYPE_CHECKING:
+    from sim.control.world import World
+    from sim.fleet import LivePool
+
+OPEN, DRAINING, OFF, BOOTING, FAILED = range(5)
+# Alarms of controls ring after arrivals and before boundaries of the same instant, each at a place of its own.
+BOOT_PLACE = 0.1
+
+
+class Switch:
+    """The state of every instance of a run, and the only hand that changes it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.state = [OPEN] * len(world.instances)
+        self._since = [0.0] * len(world.instances)  # when it went off or began to boot
+        self._watts = [0.0] * len(world.instances)  # what it draws meanwhile
+        self.boots = self.failures = 0
+        self._draining: dict[int, float] = {}  # instance -> watts once it is off
+
+    def count(self, pool: LivePool, *states: int) -> int:
+        """Instances of a pool in any of these states."""
+        return sum(self.state[number] in states for number in pool.numbers)
+
+    def off(self, number: int, now_s: float, off_w: float) -> None:
+        """No new requests; off as soon as what it has is done."""
+        if self.state[number] != OPEN:
+            return
+        self._world.dispatch.close(number)
+        self.state[number] = DRAINING
+        self._draining[number] = off_w
+        self.settle(now_s)
+
+    def settle(self, now_s: float) -> None:
+        """Switch off what has drained by now."""
+        for number, off_w in list(self._draining.items()):
+            instance = self._world.instances[number]
+            if instance.state == IDLE and not self._world.expected(number):
+                del self._draining[number]
+                self.state[number], self._since[number], self._watts[number] = OFF, now_s, off_w
+
+    def on(self, number: int, now_s: float, boot_s: float, boot_w: float) -> None:
+        """Open it again: at once when it only drains, after a boot when it is off."""
+        if self.state[number] == DRAINING:
+            del self._draining[number]
+            self._open(number, now_s)
+        elif self.state[number] == OFF:
+            self._written(number, now_s)
+            self.state[number], self._since[number], self._watts[number] = BOOTING, now_s, boot_w
+            self.boots += 1
+            self._ring(now_s + boot_s, number, partial(self._booted, number, now_s + boot_s))
+
+    def fail(self, number: int, now_s: float, repair_s: float) -> None:
+        """It breaks: what it does is lost at its next boundary, and it is gone until it is repaired."""
+        if self.state[number] not in (OPEN, DRAINING):
+            return
+        self.failures += 1
+        self._draining.pop(number, None)
+        self._world.dispatch.close(number)
+        self.state[number] = FAILED
+        self._world.dispatch.failed.add(number)
+        self._since[number], self._watts[number] = math.inf, 0.0  # since its next boundary, not known yet
+        instance = self._world.instances[number]
+        instance.intervene(now_s, partial(self._broken, number))
+        self._ring(now_s + repair_s, number, partial(self._repaired, number, now_s + repair_s))
+
+    def _broken(self, number: int) -> None:
+        """At the boundary: everything it held is sent again."""
+        now_s = max(self._world.instances[number].alarm_s, self._world.clock.now)
+        self._since[number] = now_s
+        self._world.dispatch.lose(number, self._world.fresh_memory(number), now_s)
+
+    def _repaired(self, number: int, now_s: float) -> None:
+        if self._since[number] > now_s:  # its last boundary has not even come: the repair waits for it
+            later_s = self._world.instances[number].alarm_s + 1.0
+            self._ring(later_s, number, partial(self._repaired, number, later_s))
+        else:
+            self._booted(number, now_s)
+
+    def _booted(self, number: int, now_s: float) -> None:
+        self._written(number, now_s)
+        self._world.dispatch.failed.discard(number)
+        self._open(number, now_s)
+
+    def _open(self, number: int, now_s: float) -> None:
+        self.state[number] = OPEN
+        self._world.dispatch.open(number, now_s)
+
+    def _ring(self, time_s: float, number: int, callback: Callable[[], None]) -> None:
+        place = BOOT_PLACE + 0.1 * number / len(self.state)
+        Alarm(self._world.clock, place, callback).set(time_s)
+
+    def _written(self, number: int, now_s: float) -> None:
+        """What it drew since it went off or began to boot."""
+        begun_s = self._since[number]
+        if now_s > begun_s:
+            off = float(self.state[number] != BOOTING)
+            self._world.instances[number].ledger.off += pack_off(begun_s, now_s, self._watts[number], off)
+
+    def close_books(self, end_s: float) -> None:
+        """The run is over at `end_s`: write down what is still off."""
+        for number, state in enumerate(self.state):
+            if state in (OFF, BOOTING, FAILED):
+                self._written(number, end_s)

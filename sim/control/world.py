@@ -1,0 +1,83 @@
+"""What controls see and touch: the fleet, its load, what is believed of the grid, and a tick that ends with the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from sim.control.clocks import Clocks
+from sim.control.forecast import Believed
+from sim.control.switch import OPEN, Switch
+from sim.engine.clock import Alarm, Clock
+from sim.engine.dispatch import Dispatch
+from sim.engine.instance import Instance
+from sim.engine.memory import Kv
+
+if TYPE_CHECKING:
+    from sim.fleet import LivePool
+
+TICK_PLACE = 0.3  # after arrivals and boots of the same instant, before boundaries
+
+
+class World:
+    """The running fleet; see the module's text.
+
+    Args:
+        fresh_memory: empty KV memory for an instance.
+        forecasts: what is believed of each site's grid, by its name.
+        host_power: whether hosts are billed, and so count under a cap.
+    """
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        pools: list[LivePool],
+        horizon_s: float,
+        fresh_memory: Callable[[int], Kv],
+        forecasts: dict[str, Believed],
+        host_power: bool,
+    ) -> None:
+        self.dispatch, self.pools, self.horizon_s = dispatch, pools, horizon_s
+        self.clock: Clock = dispatch.clock
+        self.instances: list[Instance] = dispatch.instances
+        self.fresh_memory, self.forecasts, self.host_power = fresh_memory, forecasts, host_power
+        self.load = dispatch.count_load()
+        self.switch, self.clocks = Switch(self), Clocks(self)
+
+    def expected(self, number: int) -> bool:
+        """Whether an instance has work, or some is on its way to it."""
+        return self.load[number] != 0
+
+    def chosen(self, names: list[str] | None) -> list[LivePool]:
+        """The pools of these names; all when none is given."""
+        return [pool for pool in self.pools if names is None or pool.spec.name in names]
+
+    def full_instances(self, pool: LivePool) -> float:
+        """The pool's outstanding tokens, in instances as full as its SLO allows."""
+        held = self.dispatch.held_tokens(pool.numbers.start)
+        return (sum(self.load[number] for number in pool.numbers) + held) / pool.token_limit
+
+    def fullness(self, pool: LivePool) -> float:
+        """Outstanding tokens of the open instances, as a share of what these serve within the SLO."""
+        numbers = [number for number in pool.numbers if self.switch.state[number] == OPEN]
+        return sum(self.load[n] for n in numbers) / (pool.token_limit * len(numbers)) if numbers else 1.0
+
+    def every(self, tick_s: float, order: int, act: Callable[[float], None]) -> None:
+        """Call `act` with the time every `tick_s`, from 0 on, until the horizon is over and every request has ended."""
+        times = 0
+
+        def tick() -> None:
+            nonlocal times
+            now_s = times * tick_s
+            self.switch.settle(now_s)
+            act(now_s)
+            times += 1
+            if times * tick_s < self.horizon_s or self.dispatch.ended < self.dispatch.requests.size:
+                alarm.set(times * tick_s)
+
+        alarm = Alarm(self.clock, TICK_PLACE + 0.001 * order, tick)
+        alarm.set(0.0)
+
+    def once(self, time_s: float, order: int, act: Callable[[float], None]) -> None:
+        """Call `act` at a time of the run."""
+        Alarm(self.clock, TICK_PLACE + 0.001 * order, lambda: act(time_s)).set(time_s)

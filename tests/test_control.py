@@ -1,0 +1,234 @@
+"""Controls: leap and step agree under every one, known answers by hand, caps and deadlines held, nothing lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from profiles import dvfs
+from profiles.grid import Window
+from profiles.inputs import InputError
+from sim.control.forecast import Believed
+from sim.run import run
+from sim.scenario import Scenario
+from sim.tables import timeline_table
+
+TICK = 2.0**-30
+HOUR = 3600.0
+CONTROLS: list[dict[str, Any]] = [
+    {"kind": "power-off", "idle_s": 0.25, "wake": 0.05, "tick_s": 0.125, "boot_s": 0.25, "keep": 0},
+    {"kind": "scale", "target": 0.05, "calm_s": 0.25, "tick_s": 0.125, "boot_s": 0.25, "boot_w": 8.0},
+    {"kind": "schedule", "at": [(0.0, 1), (0.5, 3), (1.0, 2)], "boot_s": 0.25, "every_s": 1.5},
+    {"kind": "clock", "clocks": [0.5, 1.0], "low": 0.01, "high": 0.02, "tick_s": 0.125},
+    {"kind": "power-cap", "site": "s", "watts": 3000.0},
+    {"kind": "failures", "mtbf_h": 0.0002, "repair_h": 0.00005},
+]
+rows = st.lists(
+    st.tuples(st.integers(0, 1 << 31).map(lambda ticks: ticks * TICK), st.integers(1, 300), st.integers(1, 40)),
+    min_size=1,
+    max_size=25,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=rows,
+    controls=st.lists(st.sampled_from(CONTROLS), min_size=1, max_size=3, unique_by=lambda c: c["kind"]),
+    route=st.sampled_from(["round-robin", "least-outstanding-tokens", "power-of-two-choices", "spill-over"]),
+    batching=st.sampled_from(["chunked", "prefill-first", "static"]),
+    later=st.booleans(),
+)
+def test_under_any_controls_leap_equals_step(replay, rows, controls, route, batching, later):
+    options = {"instances": 3, "routing": route, "batching": batching, "async_scheduling": later, "horizon_s": 3.0}
+    options |= {"scenario": {"controls": controls}, "max_num_seqs": 4, "max_num_batched_tokens": 64}
+    leap, step = replay(rows, leaping=True, **options), replay(rows, leaping=False, **options)
+    for name in ("start_s", "first_token_s", "finish_s", "energy_j", "gram_j", "instance"):
+        np.testing.assert_array_equal(getattr(leap.requests, name), getattr(step.requests, name), err_msg=name)
+    assert leap.requests.retries == step.requests.retries
+    assert set(leap.requests.status) <= {1, 2}  # everything ends
+    for one, two in zip(leap.instances, step.instances, strict=True):
+        assert one.ledger.off == two.ledger.off
+        assert one.ledger.rows == two.ledger.rows
+        busy, off = one.ledger.table(), np.frombuffer(one.ledger.off).reshape(-1, 4)
+        spans = sorted([*zip(busy["from_s"], busy["to_s"], strict=True), *((a, b) for a, b, _, _ in off)])
+        assert all(b <= c + 2e-9 for (_, b), (c, _) in zip(spans, spans[1:], strict=False))  # never both
+    joules = sum(np.dot(t["power_w"], t["to_s"] - t["from_s"]) for t in (i.ledger.table() for i in leap.instances))
+    assert sum(leap.requests.energy_j) == pytest.approx(joules, rel=1e-9)
+
+
+def off_rows(played, number):
+    return np.frombuffer(played.instances[number].ledger.off).reshape(-1, 4).tolist()
+
+
+def test_an_idle_instance_goes_off_and_boots_when_it_is_needed(replay):
+    # the second instance never works: idle since 0, off at the tick of 60 s; a burst at 100 s wakes it at the next tick
+    burst = [(0.0, 64, 2), *((100.0, 300, 40) for _ in range(30))]
+    control = {"kind": "power-off", "idle_s": 60.0, "wake": 0.5, "tick_s": 10.0, "boot_s": 5.0, "boot_w": 32.0}
+    played = replay(burst, instances=2, horizon_s=200.0, scenario={"controls": [control]}, routing="spill-over")
+    off, boot, again = off_rows(played, 1)
+    assert off == [60.0, 100.0, 0.0, 1.0]
+    assert boot == [100.0, 105.0, 32.0, 0.0]
+    assert again[0] == 170.0  # a minute after the tick of 110 s found it idle
+    assert played.controls.told()["boots"] == 1
+
+
+def test_a_schedule_is_kept_with_boots_ahead(replay):
+    control = {"kind": "schedule", "at": [(0.0, 1), (100.0, 2)], "boot_s": 10.0, "off_w": 4.0}
+    played = replay([(0.0, 64, 2), (150.0, 64, 2)], instances=2, horizon_s=200.0, scenario={"controls": [control]})
+    assert off_rows(played, 1) == [[0.0, 90.0, 4.0, 1.0], [90.0, 100.0, 64.0, 0.0]]
+
+
+def test_what_a_failed_instance_held_is_done_again(replay):
+    rows = [(0.0, 64, 2000), (0.0, 64, 2000)]
+    control = {"kind": "failures", "mtbf_h": 5.0 / HOUR, "repair_h": 1.0 / HOUR}
+    played = replay(rows, instances=2, horizon_s=30.0, scenario={"controls": [control]})
+    clean = replay(rows, instances=2, horizon_s=30.0)
+    told = played.controls.told()
+    assert told["failures"] > 0
+    assert told["retries"] > 0
+    assert list(played.requests.status) == [1, 1]
+    assert sum(played.requests.energy_j) > sum(clean.requests.energy_j)  # lost work stays on the bill
+    assert max(played.requests.finish_s) > max(clean.requests.finish_s)
+
+
+def test_the_lower_priority_waits(replay):
+    rows = [(0.0, 64, 40), (0.001, 64, 4), (0.002, 64, 4)]
+    classes = [{"name": "late", "priority": 1}, {"name": "soon", "priority": 0}]
+    streams = [{"name": "x", "model": "llama-3.1-8b", "slo_class": "late", "trace": "none"}]
+    options = {"scenario": {"classes": classes, "streams": streams, "trace": None}, "max_num_seqs": 1}
+    played = replay(rows, classes=[0, 0, 1], batching="prefill-first", **options)
+    assert played.requests.start_s[2] < played.requests.start_s[1]
+
+
+def test_yesterday_is_what_is_believed_of_tomorrow():
+    edges = np.arange(0.0, 49 * HOUR, HOUR)
+    came = Window(edges, np.arange(48.0) + 100.0)
+    before = Window(edges[:25], np.arange(24.0) + 1.0)
+    believed = Believed(came, before, None, 0.0)
+    assert believed.at(30 * HOUR, 30 * HOUR) == 130.0  # the present is known
+    assert believed.at(30 * HOUR, 40 * HOUR) == 116.0
+    assert believed.at(2 * HOUR, 5 * HOUR) == 6.0  # of the day before the run
+    assert Believed(came, None, None, 0.0).at(2 * HOUR, 5 * HOUR) == 102.0  # unknown: as now
+    believed.perfect = True
+    assert believed.at(30 * HOUR, 40 * HOUR) == 140.0
+
+
+BASE: dict[str, Any] = {
+    "generator": {"rate_per_s": 0.05, "duration_s": 86400.0, "lengths": "azure-conv"},
+    "start": "2023-06-02T00:00:00Z",
+    "horizon_s": 86400.0,
+    "sites": [{"name": "ca", "grid": "US-CAL-CISO", "pue": 1.25}],
+    "pools": [{"name": "h", "site": "ca", "gpu": "h100-sxm-80gb", "model": "llama-3.1-8b", "instances": 2}],
+}
+
+
+def asked(**changes: Any) -> Scenario:
+    return Scenario.model_validate(BASE | changes)
+
+
+def test_flexible_requests_wait_for_the_greenest_hour_and_keep_their_deadline():
+    classes = [{"name": "flexible", "deadline_s": 8 * HOUR}]
+    control = {"controls": [{"kind": "defer"}], "classes": classes}
+    put_off, at_once = run(asked(**control)), run(asked(classes=classes))
+    s = put_off.summary
+    assert s["controls"]["deferred"] > 0.3 * s["requests"]["total"]
+    assert s["slo"]["attainment"] == 1.0
+    assert s["carbon_g"]["busy"] < at_once.summary["carbon_g"]["busy"]
+    assert s["regret"]["carbon_g"] == pytest.approx(0.0, abs=1e-9)  # a typical month: yesterday was the same
+    assert max(s["balance"].values()) < 1e-9
+
+
+def test_a_site_never_draws_more_than_its_cap():
+    free = timeline_table(run(asked()))["power_w"].to_numpy().max()
+    pools = [BASE["pools"][0] | {"instances": 8}]
+    watts = 5200.0
+    capped = run(asked(pools=pools, controls=[{"kind": "power-cap", "site": "ca", "watts": watts}]))
+    drawn = timeline_table(capped)["power_w"].to_numpy()
+    assert drawn[2:].max() <= watts  # within the first tick it comes down
+    assert capped.summary["slo"]["attainment"] == 1.0
+    assert capped.summary["pools"][0]["on_share"] < 1.0
+    assert free > 0.0
+    with pytest.raises(InputError, match="hosts of ca alone draw"):
+        run(asked(controls=[{"kind": "power-cap", "site": "ca", "watts": 100.0}]))
+
+
+def test_what_is_off_is_not_billed_and_the_timeline_agrees():
+    on, off = run(asked()), run(asked(controls=[{"kind": "schedule", "at": [[0, 1], [43200, 2]], "boot_s": 0}]))
+    table = timeline_table(off)
+    joules = float(np.dot(table["power_w"].to_numpy(), np.full(table.num_rows, 60.0)))
+    inside = off.inside[0].energy_j
+    assert joules == pytest.approx(inside, rel=1e-9)
+    pool = on.pools[0]
+    saved = on.summary["energy_j"]["gpu_idle"] - off.summary["energy_j"]["gpu_idle"]
+    assert saved == pytest.approx(pool.model.idle_w * 43200.0, rel=0.02)
+    assert off.summary["pools"][0]["on_share"] == pytest.approx(0.75)
+    assert table["on_share"].to_numpy()[[0, -1]].tolist() == [0.5, 1.0]
+
+
+def test_a_host_is_off_when_all_its_instances_are():
+    pools = [BASE["pools"][0] | {"gpu": "l4", "instances": 2, "host": None}]
+    on = run(asked(pools=pools))
+    off = run(asked(pools=pools, controls=[{"kind": "schedule", "at": [[0, 1]], "boot_s": 0}]))
+    per_host = on.pools[0].host.gpus
+    hosts = on.summary["energy_j"]["host"] - off.summary["energy_j"]["host"]
+    assert (hosts > 0.0) == (per_host == 1)
+
+
+@pytest.mark.parametrize(
+    ("control", "message"),
+    [
+        ({"kind": "defer"}, "no class of requests may wait"),
+        ({"kind": "scale", "pools": ["hh"]}, "unknown pool 'hh'"),
+        ({"kind": "power-cap", "site": "cb", "watts": 1e6}, "unknown site 'cb'"),
+    ],
+)
+def test_a_control_that_cannot_be_is_refused(control, message):
+    with pytest.raises(InputError, match=message):
+        run(asked(controls=[control]))
+
+
+def test_several_models_and_classes_share_a_fleet():
+    classes = [{"name": "chat", "ttft_s": 1.0, "tpot_s": 0.1}, {"name": "batch", "priority": 1, "deadline_s": 86400.0}]
+    made = {"rate_per_s": 0.5, "duration_s": 600.0, "lengths": "azure-conv"}
+    streams = [
+        {"name": "a", "model": "llama-3.1-8b", "slo_class": "chat", "generator": made},
+        {"name": "b", "model": "llama-3.1-70b", "slo_class": "batch", "generator": made, "starts_at_s": 60.0},
+    ]
+    pools = [BASE["pools"][0], BASE["pools"][0] | {"name": "big", "model": "llama-3.1-70b", "tp": 4, "instances": 1}]
+    changes = {"generator": None, "streams": streams, "classes": classes, "pools": pools, "horizon_s": None}
+    result = run(asked(**changes))
+    step = run(asked(**changes), engine="step")
+    s = result.summary
+    assert s["requests"]["completed"] == s["requests"]["total"]
+    assert [each["name"] for each in s["slo"]["classes"]] == ["chat", "batch"]
+    assert sum(each["requests"] for each in s["slo"]["classes"]) == s["requests"]["total"]
+    assert [pool["requests"] for pool in s["pools"]] == [each["requests"] for each in s["slo"]["classes"]]
+    assert max(s["balance"].values()) < 1e-9
+    assert s["carbon_g"]["total"] == pytest.approx(step.summary["carbon_g"]["total"], rel=1e-9)
+    with pytest.raises(InputError, match="which no pool serves"):
+        run(asked(**(changes | {"pools": pools[:1]})))
+
+
+def test_energy_against_clock_is_u_shaped_where_arithmetic_rules_and_falls_where_memory_does():
+    from profiles.profile import load, shipped_folder
+
+    profile = load(shipped_folder() / "h100-sxm-80gb_llama-3.1-8b_tp1_bf16_vllm.json")
+    clocks = [0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    made = [dvfs.at_clock(profile, clock) for clock in clocks]
+    long = max(range(len(profile.prefill.time_s)), key=lambda i: profile.prefill.new_tokens[i])
+    prefill = [p.prefill.time_s[long] * p.prefill.power_w[long] for p in made]
+    least = prefill.index(min(prefill))
+    assert 0 < least < len(clocks) - 1
+    assert all(a >= b for a, b in zip(prefill[:least], prefill[1 : least + 1], strict=True))
+    assert made[0].prefill.time_s[long] > 4.0 * profile.prefill.time_s[long]
+    small = min(range(len(profile.decode.time_s)), key=lambda i: profile.decode.batch[i])
+    assert made[4].decode.time_s[small] == profile.decode.time_s[small]  # memory does not know the SM clock
+    assert made[4].decode.power_w[small] < profile.decode.power_w[small]
+    assert made[4].provenance.kind == "predicted"
+    assert dvfs.at_clock(profile, 1.0) is profile
+    with pytest.raises(InputError, match="of the full one"):
+        dvfs.at_clock(profile, 0.1)
