@@ -72,6 +72,7 @@ class Pool(Spec):
     max_prompt_tokens: Annotated[int, Field(ge=1)] | None = None  # the longest prompt that by-length sends here
     kv: Literal["paged", "whole-request"] = "paged"
     prefix_cache: bool = True  # find blocks again where the trace names its prefixes
+    prefix_hit_rate: Annotated[float, Field(ge=0, le=1)] | None = None  # stated: this share of every prompt is found
     block_tokens: Annotated[int, Field(ge=1, le=4096)] = 16
 
     @property
@@ -160,6 +161,37 @@ class Accounting(Spec):
     embodied_kg: dict[str, NonNegative] = {}  # a card of that GPU, instead of the preset's figure
 
 
+class PlanBucket(Spec):
+    """Requests up to these lengths (none: any) that no bucket before it took."""
+
+    max_prompt_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+
+
+class PlanSlice(Spec):
+    """Some hours of the day (UTC) on some days: which share of each bucket's requests every pool takes."""
+
+    hours: list[Annotated[int, Field(ge=0, le=23)]] = [*range(24)]
+    days: Literal["all", "weekday", "weekend"] = "all"
+    shares: list[dict[str, NonNegative]]  # by bucket: pool -> share
+
+
+class RoutingPlan(Spec):
+    """An optimizer's placement, carried out by routing: planned."""
+
+    buckets: list[PlanBucket] = Field(min_length=1)
+    slices: list[PlanSlice] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _shares_for_every_bucket(self) -> RoutingPlan:
+        for place, part in enumerate(self.slices):
+            if len(part.shares) != len(self.buckets):
+                raise ValueError(f"slice {place} has shares for {len(part.shares)} of {len(self.buckets)} buckets")
+            if any(not sum(shares.values()) > 0 for shares in part.shares):
+                raise ValueError(f"slice {place} leaves a bucket without a pool")
+        return self
+
+
 class Scenario(Spec):
     """One simulation: a trace or a generator, sites and pools, and the rules."""
 
@@ -175,6 +207,7 @@ class Scenario(Spec):
     sites: list[Site] = Field(min_length=1)
     pools: list[Pool] = Field(min_length=1)
     routing: str = "least-outstanding-tokens"
+    plan: RoutingPlan | None = None  # for routing: planned
     decode_routing: str = "least-kv"  # who decodes what a pool of role prefill prefilled
     kv_transfer: KvTransfer | None = None
     output_predictor: Literal["running-mean", "oracle"] = "running-mean"

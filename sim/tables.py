@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.outputs import write_with
+from sim.engine.ledger import ROW_BYTES, Ledger
 from sim.engine.requests import COMPLETED, REJECTED, Requests
 from sim.metrics import Latencies
 from sim.off import Spans
@@ -83,12 +84,14 @@ def _pool_timeline(run: Run, book: PoolBooks) -> Any:
     pool = book.pool
     edges = np.append(np.arange(0.0, run.horizon_s, TIMELINE_S), run.horizon_s)
     width = np.diff(edges)
-    busy_s, busy_j = np.zeros(width.size), np.zeros(width.size)
+    busy_s, busy_j, batch_s, kv_s = (np.zeros(width.size) for _ in range(4))
     for number in pool.numbers:
         ledger = run.played.instances[number].ledger
         from_s, to_s, power_w = (ledger.column(name) for name in ("from_s", "to_s", "power_w"))
         busy_s += np.diff(_cumulative(edges, from_s, to_s, np.ones_like(power_w)))
         busy_j += np.diff(_cumulative(edges, from_s, to_s, power_w))
+        batch_s += np.diff(_cumulative(edges, from_s, to_s, ledger.column("batch")))
+        kv_s += np.diff(_cumulative(edges, from_s, to_s, held_tokens(ledger)))
     off = run.off[pool.spec.name]
     off_s, off_j = _over([*off.instances], edges)
     idle_j = pool.model.idle_w * (pool.spec.engines * width - busy_s - off_s) + off_j
@@ -108,12 +111,42 @@ def _pool_timeline(run: Run, book: PoolBooks) -> Any:
             "on_share": pa.array(1.0 - off_s / (pool.spec.engines * width)),
             "busy_share": pa.array(busy_s / (pool.spec.engines * width)),
             "power_w": pa.array(power_w),
+            "batch": pa.array(batch_s / (pool.spec.engines * width)),
+            "kv_share": pa.array(kv_s / (pool.spec.engines * pool.model.kv_capacity_tokens * width)),
+            "clock": pa.array(_clock(run, pool.numbers, edges)),
             "waiting": pa.array(waiting),
             "running": pa.array(running),
             "intensity_g_per_kwh": pa.array(intensity),
             "operational_g_per_h": pa.array(power_w * intensity / 1000.0),
         }
     )
+
+
+def held_tokens(ledger: Ledger) -> NDArray[np.float64]:
+    """KV tokens of the running sequences, by row of a ledger: the mean over its steps."""
+    rows = ledger.table()
+    _, offset, joined, left = np.frombuffer(ledger.stays).reshape(-1, 4).T
+    change = np.zeros(rows["batch"].size + 1)
+    np.add.at(change, (joined // ROW_BYTES).astype(np.int64), offset)
+    np.add.at(change, (left // ROW_BYTES).astype(np.int64), -offset)
+    held: NDArray[np.float64] = np.cumsum(change)[:-1]
+    return held + rows["batch"] * (rows["counter"] + 0.5 * np.maximum(rows["steps"] - 1.0, 0.0))
+
+
+def _clock(run: Run, numbers: range, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean share of the full SM clock over the instances of a pool; 1 where no control changes it."""
+    lost_s = np.zeros(edges.size - 1)
+    since: dict[int, tuple[float, float]] = {}
+    changes = run.played.controls.world.clocks.changes if run.played.controls else []
+    ends = [(edges[-1], number, 1.0) for number in numbers]
+    for time_s, number, clock in [*(c for c in changes if c[1] in numbers), *ends]:
+        from_s, before = since.get(number, (0.0, 1.0))
+        if before != 1.0:
+            inside = np.clip(np.minimum(time_s, edges[1:]) - np.maximum(from_s, edges[:-1]), 0.0, None)
+            lost_s += (1.0 - before) * inside
+        since[number] = time_s, clock
+    share: NDArray[np.float64] = 1.0 - lost_s / (len(numbers) * np.diff(edges))
+    return share
 
 
 def _over(spans: list[Spans], edges: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

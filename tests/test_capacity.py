@@ -31,6 +31,10 @@ def scenario(rate: float = 20.0, ttft_s: float | None = 0.5, pools: int = 1, **m
     )
 
 
+def test_replications_are_the_same_in_several_processes() -> None:
+    assert replicate(scenario(), 3, jobs=2) == replicate(scenario(), 3)
+
+
 def test_the_rate_found_is_kept_and_two_per_cent_more_is_not() -> None:
     found = find_rate(scenario(), warm_up_s=5.0)
     best = found.answer

@@ -232,3 +232,18 @@ def test_energy_against_clock_is_u_shaped_where_arithmetic_rules_and_falls_where
     assert dvfs.at_clock(profile, 1.0) is profile
     with pytest.raises(InputError, match="of the full one"):
         dvfs.at_clock(profile, 0.1)
+
+
+def test_the_timeline_tells_batch_kv_and_clock():
+    control = {"kind": "clock", "clocks": [0.5, 1.0], "low": 0.9, "high": 1.0, "tick_s": 600.0}
+    made = run(asked(controls=[control]))
+    made_table = timeline_table(made)
+    table = {name: made_table[name].to_numpy() for name in made_table.column_names if name != "pool"}
+    assert table["clock"].tolist() == [0.5] * 1440  # never full enough for more
+    out = made.trace.output_tokens - 1
+    assert 0.0 < table["kv_share"].max() < 1.0
+    seconds = table["batch"].sum() * 60.0 * 2
+    gaps = sum(float(np.dot(np.frombuffer(i.ledger.stays).reshape(-1, 4).shape[0], 1.0)) for i in made.played.instances)
+    assert gaps == (out > 0).sum()  # a stay for every sequence that decoded
+    decoding = np.array(made.played.requests.finish_s) - np.array(made.played.requests.first_token_s)
+    assert seconds == pytest.approx(decoding[made.played.requests.instance[0] >= 0].sum(), rel=0.02)

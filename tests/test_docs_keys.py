@@ -62,5 +62,6 @@ def test_every_field_of_a_scenario_is_documented():
         specs.Defer,
         specs.Failures,
     )
+    parts = (*parts, scenario.PlanBucket, scenario.PlanSlice, scenario.RoutingPlan)
     fields = {name for part in parts for name in part.model_fields}
     assert fields - page("scenario.md") == set()

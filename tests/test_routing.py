@@ -121,6 +121,8 @@ def test_every_router_keeps_the_books(name: str) -> None:
         document["pools"] = [
             p | {"role": role} for p, role in zip(document["pools"], ("prefill", "decode"), strict=True)
         ]
+    if name == "planned":
+        document["plan"] = {"buckets": [{}], "slices": [{"shares": [{"a": 3.0, "l4": 1.0}]}]}
     made = run(Scenario.model_validate(document))
     again = run(Scenario.model_validate(document), engine="step")
     assert made.summary["requests"]["completed"] == made.summary["requests"]["total"] > 500
@@ -275,3 +277,48 @@ def test_a_router_that_is_not_there_is_refused_on_the_command_line() -> None:
 
     with pytest.raises((UsageError, InputError), match="did you mean spill-over"):
         build(None, {"trace": "t.csv", "model": "llama-3.1-8b", "routing": "spillover"}, ["l4:1@FR"], [])
+
+
+def test_a_plan_is_carried_out_by_bucket_and_hour() -> None:
+    document = asked(rate=2.0, seconds=7200.0) | {"routing": "planned", "output_predictor": "oracle"}
+    document["start"] = "2023-06-02T23:00:00Z"  # a Friday's last hour, then a Saturday's first
+    document["pools"] += [document["pools"][0] | {"name": "b"}]
+    short, rest = {"max_prompt_tokens": 500, "max_output_tokens": 200}, {}
+    friday = {"days": "weekday", "shares": [{"a": 1.0}, {"a": 0.25, "b": 0.75}]}
+    saturday = {"days": "weekend", "shares": [{"b": 1.0}, {"a": 1.0}]}
+    document["plan"] = {"buckets": [short, rest], "slices": [friday, saturday]}
+    made = run(Scenario.model_validate(document))
+    where = np.frombuffer(made.played.requests.instance, dtype=np.int64)
+    late = made.trace.arrival_s >= 3600.0
+    small = (made.trace.prompt_tokens <= 500) & (made.trace.output_tokens <= 200)
+    assert (where[~late & small] == 0).all()
+    assert where[~late & ~small].mean() == pytest.approx(0.75, abs=0.01)
+    assert (where[late & small] == 1).all()
+    assert (where[late & ~small] == 0).all()
+    document["plan"]["slices"] = [friday]
+    with pytest.raises(InputError, match="no slice covers 0 h of a weekend"):
+        run(Scenario.model_validate(document))
+    document["plan"]["slices"] = [friday | {"days": "all", "shares": [{"c": 1.0}, {"a": 1.0}]}]
+    with pytest.raises(InputError, match="unknown pool 'c'"):
+        run(Scenario.model_validate(document))
+    with pytest.raises(InputError, match="follows a plan"):
+        run(Scenario.model_validate(document | {"plan": None}))
+
+
+def test_prompts_go_where_their_prefix_is(replay: Any) -> None:
+    """Two conversations in turn: each stays with its instance, where its cache is; least loaded would mix them."""
+    rows = [(0.25 * k, 64 + 16 * (k // 2), 8) for k in range(20)]
+    ids = [[100 * (k % 2) + n for n in range(4 + k // 2)] for k in range(20)]
+    played = replay(rows, instances=2, prefixes=ids, routing="prefix-affine")
+    assert {k: len({played.requests.instance[i] for i in range(k, 20, 2)}) for k in (0, 1)} == {0: 1, 1: 1}
+    mixed = replay(rows, instances=2, prefixes=ids, routing="least-kv")
+    assert sum(played.requests.cached) > sum(mixed.requests.cached) or list(played.requests.instance) == list(
+        mixed.requests.instance
+    )
+
+
+def test_a_stated_hit_rate_is_computed_no_more(replay: Any) -> None:
+    played = replay([(0.0, 128, 2)], prefix_hit_rate=0.5)
+    assert played.requests.cached[0] == 64
+    assert played.requests.first_token_s[0] == 64 / 1024
+    assert replay([(0.0, 128, 2)], prefix_hit_rate=1.0).requests.cached[0] == 112  # whole blocks, one token computed

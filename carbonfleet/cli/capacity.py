@@ -23,7 +23,7 @@ def answer(scenario: Scenario, asked: dict[str, Any], as_json: bool, quiet: bool
     warm_up_s = asked["warm_up"] or 0.0
     if asked["replications"]:
         with opt.progress("replications", quiet) as progress:
-            document = capacity.replicate(scenario, asked["replications"], warm_up_s, progress)
+            document = capacity.replicate(scenario, asked["replications"], warm_up_s, progress, asked["jobs"])
         if as_json:
             opt.print_json(document)
         else:

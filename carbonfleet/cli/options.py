@@ -19,7 +19,7 @@ BATCHING = ("chunked", "prefill-first", "static", "splitwise")
 ROUTING = (
     *("round-robin", "least-outstanding-requests", "least-outstanding-tokens", "least-kv", "power-of-two-choices"),
     "least-prefill-backlog",
-    *("by-length", "spill-over", "least-added-carbon", "mixed-pool"),
+    *("by-length", "spill-over", "least-added-carbon", "prefix-affine", "planned", "mixed-pool"),
 )
 SCOPES = ("lifecycle", "direct")
 

@@ -94,6 +94,7 @@ EPILOG = "Example: simulate --trace conv.csv --model llama-3.1-8b --pool h100-sx
 @click.option(
     "--replications", type=click.IntRange(min=2), metavar="N", help="Run under N seeds: means with intervals."
 )
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes for --replications.")
 @click.option(
     "--warm-up", type=opt.POSITIVE, metavar="SECONDS", help="Leave out earlier arrivals (with the four above)."
 )
@@ -113,6 +114,7 @@ def command(
     find_instances: str | None,
     target: float,
     replications: int | None,
+    jobs: int,
     warm_up: float | None,
     as_json: bool,
     output: Path | None,
@@ -136,7 +138,8 @@ def command(
                 "ask one thing: --find-rate, --find-instances or --replications, without -o or --against"
             )
         asked = {"find_rate": find_rate, "find_instances": find_instances, "target": target}
-        capacity.answer(resolved, {**asked, "replications": replications, "warm_up": warm_up}, as_json, quiet)
+        asked |= {"replications": replications, "warm_up": warm_up, "jobs": jobs}
+        capacity.answer(resolved, asked, as_json, quiet)
         return
     if warm_up is not None:
         raise click.UsageError("--warm-up goes with --find-rate, --find-instances or --replications")

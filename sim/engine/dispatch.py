@@ -29,16 +29,18 @@ if TYPE_CHECKING:
 class Lane:
     """Pools of one model and role, with the router that chooses among them and the lengths it has seen."""
 
-    def __init__(self, router: str, pools: list[LivePool], requests: Requests, seed: int) -> None:
+    def __init__(
+        self, router: str, pools: list[LivePool], requests: Requests, scenario: Scenario, start_s: float
+    ) -> None:
         self.pools, self.name = pools, router
-        self.router: Router = ROUTERS[router](pools, seed)
+        self.router: Router = ROUTERS[router](pools, scenario.seed)
         self.predictor = Predictor()
         self.numbers = range(pools[0].numbers.start, pools[-1].numbers.stop)
         self.closed: set[int] = set()
         self.held: deque[int] = deque()  # requests for which no instance is open
         know: Any = getattr(self.router, "know", None)
         if know is not None:
-            know(requests)
+            know(requests, scenario, start_s)
 
         self.pairs: Any = self.router if getattr(self.router, "pairs", False) else None
 
@@ -63,7 +65,9 @@ class Lane:
         bind(mine)
 
 
-def lanes(scenario: Scenario, pools: list[LivePool], requests: Requests) -> tuple[list[Lane], list[Lane | None]]:
+def lanes(
+    scenario: Scenario, pools: list[LivePool], requests: Requests, start_s: float
+) -> tuple[list[Lane], list[Lane | None]]:
     """By model, in order of first appearance: who takes its requests, and who decodes them where that is apart."""
     first: list[Lane] = []
     last: list[Lane | None] = []
@@ -72,8 +76,8 @@ def lanes(scenario: Scenario, pools: list[LivePool], requests: Requests) -> tupl
         pairs = getattr(ROUTERS[scenario.routing], "pairs", False)  # one router chooses for both roles
         decoders = [pool for pool in mine if pool.spec.role == "decode" and not pairs]
         takers = [pool for pool in mine if pool.spec.role != "decode" or pairs]
-        first.append(Lane(scenario.routing, takers, requests, scenario.seed))
-        last.append(Lane(scenario.decode_routing, decoders, requests, scenario.seed) if decoders else None)
+        first.append(Lane(scenario.routing, takers, requests, scenario, start_s))
+        last.append(Lane(scenario.decode_routing, decoders, requests, scenario, start_s) if decoders else None)
     return first, last
 
 

@@ -19,9 +19,9 @@ from sim.engine.instance import Instance
 from sim.engine.interrupt import Interrupt
 from sim.engine.ledger import Ledger
 from sim.engine.lockstep import Group, Rank
-from sim.engine.memory import Kv, PagedKv, WholeRequestKv
+from sim.engine.memory import Kv, PagedKv, StatedHits, WholeRequestKv
 from sim.engine.prefix import PrefixKv
-from sim.engine.requests import Requests
+from sim.engine.requests import Prefixes, Requests
 from sim.engine.roles import Paired
 from sim.scenario import Scenario
 from sim.trace import Trace
@@ -29,7 +29,6 @@ from sim.trace import Trace
 if TYPE_CHECKING:
     from sim.fleet import LivePool
 
-Prefixes = tuple[list[int], list[int], int]  # block ids, where each request's begin, tokens of a block
 _PROGRESS_EVERY = 20_000  # arrivals between two reports
 
 
@@ -70,10 +69,10 @@ def play(
         interrupt: lets somebody end it early; what was booked until then is kept.
     """
     requests, clock = Requests(trace, [each.priority for each in scenario.slo_classes]), Clock()
-    dispatch = Dispatch(scenario, requests, clock, *lanes(scenario, pools, requests))
-    instances = _instances(dispatch, trace, pools, leaping)
+    dispatch = Dispatch(scenario, requests, clock, *lanes(scenario, pools, requests, start_s))
+    instances = _instances(dispatch, pools, leaping)
     dispatch.bind(instances)
-    controls = _controls(scenario, trace, dispatch, pools, horizon_s)
+    controls = _controls(scenario, dispatch, pools, max(horizon_s, trace.span_s))
     _feed(dispatch, controls.send if controls else dispatch.send, progress)
     if interrupt is not None:
         interrupt.bind(clock)
@@ -90,20 +89,18 @@ def play(
     return Played(requests, instances, owned, loop_s, clock.now if stopped else None, controls)
 
 
-def _controls(
-    scenario: Scenario, trace: Trace, dispatch: Dispatch, pools: list[LivePool], horizon_s: float
-) -> Controls | None:
+def _controls(scenario: Scenario, dispatch: Dispatch, pools: list[LivePool], horizon_s: float) -> Controls | None:
     """The scenario's controls, set going; None where it has none."""
     if not scenario.controls:
         return None
-    prefixes = _prefixes(trace)
+    prefixes = dispatch.requests.prefixes
 
     def fresh(number: int) -> Kv:
         return _memory(dispatch.pool_of[number], prefixes)
 
     forecasts = {pool.spec.site: pool.site.believed for pool in pools}
     host_power = scenario.accounting.host_power
-    return start(scenario, World(dispatch, pools, max(horizon_s, trace.span_s), fresh, forecasts, host_power))
+    return start(scenario, World(dispatch, pools, horizon_s, fresh, forecasts, host_power))
 
 
 def _feed(
@@ -129,9 +126,9 @@ def _feed(
     arrivals.set(arrival_s[0])
 
 
-def _instances(dispatch: Dispatch, trace: Trace, pools: list[LivePool], leaping: bool) -> list[Instance]:
+def _instances(dispatch: Dispatch, pools: list[LivePool], leaping: bool) -> list[Instance]:
     """Every engine of every pool, in the order of their numbers; ranks in lockstep are tied together."""
-    prefixes = _prefixes(trace)
+    prefixes = dispatch.requests.prefixes
     counted = {pool.spec.name for lane in dispatch.first if lane.counts for pool in lane.pools}
     made: list[Instance] = []
     for pool in pools:
@@ -165,16 +162,12 @@ def _instance(
     )
 
 
-def _prefixes(trace: Trace) -> Prefixes | None:
-    if trace.hash_ids is None or trace.hash_offsets is None:
-        return None
-    return trace.hash_ids.tolist(), trace.hash_offsets.tolist(), trace.hash_tokens
-
-
 def _memory(pool: LivePool, prefixes: Prefixes | None) -> Kv:
     spec, capacity = pool.spec, pool.model.kv_capacity_tokens
     if spec.kv == "whole-request":
         return WholeRequestKv(capacity, spec.block_tokens)
+    if spec.prefix_hit_rate is not None:
+        return StatedHits(capacity, spec.block_tokens, spec.prefix_hit_rate)
     if spec.prefix_cache and prefixes is not None:
         return PrefixKv(capacity, spec.block_tokens, *prefixes)
     return PagedKv(capacity, spec.block_tokens)

@@ -77,6 +77,25 @@ class PagedKv:
         return want
 
 
+class StatedHits(PagedKv):
+    """Paged memory where a stated share of every prompt's tokens is found in the cache, of a trace that names none.
+
+    Found tokens need no computing, but their blocks are held like all others; at least one token is computed.
+    """
+
+    def __init__(self, capacity_tokens: int, block: int, share: float) -> None:
+        super().__init__(capacity_tokens, block)
+        self._share = share
+
+    def take(
+        self, index: int, tokens: int, output: int, batch: int, total: int, running: Mapping[int, Mark], counter: int
+    ) -> int:
+        """As PagedKv's; the whole blocks of the stated share are found."""
+        if super().take(index, tokens, output, batch, total, running, counter) < 0:
+            return -1
+        return min(int(tokens * self._share), tokens - 1) // self.block * self.block
+
+
 class WholeRequestKv:
     """Prompt and all output tokens are reserved at admission; nothing is ever preempted."""
 

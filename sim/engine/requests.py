@@ -12,6 +12,9 @@ from sim.trace import Trace
 WAITING, COMPLETED, REJECTED = 0, 1, 2
 
 
+Prefixes = tuple[list[int], list[int], int]  # block ids, where each request's begin, tokens of a block
+
+
 def _missing(size: int) -> array[float]:
     return array("d", np.full(size, np.nan).tobytes())
 
@@ -41,6 +44,9 @@ class Requests:
         self.first_token_s = _missing(size)
         self.finish_s = _missing(size)
         self.model: list[int] | None = None if trace.model is None else trace.model.tolist()
+        self.prefixes: Prefixes | None = None
+        if trace.hash_ids is not None and trace.hash_offsets is not None:
+            self.prefixes = trace.hash_ids.tolist(), trace.hash_offsets.tolist(), trace.hash_tokens
         self.slo_class: list[int] | None = None if trace.slo_class is None else trace.slo_class.tolist()
         self.priority: list[int] | None = None  # of each request, the lower first; None when all are alike
         if self.slo_class is not None and len(set(priorities)) > 1:

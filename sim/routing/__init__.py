@@ -19,6 +19,7 @@ from sim.routing.plain import (
     PowerOfTwoChoices,
     RoundRobin,
 )
+from sim.routing.planned import Planned, PrefixAffine
 
 __all__ = ["PRIOR_OUTPUT_TOKENS", "ROUTERS", "LeastLoaded", "Predictor", "Router"]
 
@@ -32,5 +33,7 @@ ROUTERS: dict[str, Callable[..., Router]] = {
     "by-length": ByLength,
     "spill-over": SpillOver,
     "least-added-carbon": LeastAddedCarbon,
+    "prefix-affine": PrefixAffine,
+    "planned": Planned,
     "mixed-pool": MixedPool,
 }

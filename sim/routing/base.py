@@ -86,7 +86,7 @@ class Router(Protocol):
 
     One that has `close(number)` and `open(number)` can leave instances out, which controls that switch them need. One
     that has `bind(instances)` is shown the engine's instances (sim.engine.counted) before the first arrival, one with
-    `know(requests)` the request table (of which it should read no output lengths).
+    `know(requests, scenario, start_s)` what the run is (of which it should read no output lengths).
     """
 
     def route(self, now_s: float, prompt: int, output: int, index: int) -> int:
