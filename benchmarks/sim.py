@@ -1,6 +1,7 @@
 """Speed of the simulator beside a bare SimPy loop, both timed in the same run: medians of five, interleaved.
 
     .venv/bin/python -m benchmarks.sim [TRACE]
+    .venv/bin/python -m benchmarks.sim --growth [REQUESTS]    how cost grows with the trace and with the fleet
 
 TRACE defaults to the Azure 2023 conversation trace of the shared data where it is there, else to a generated trace of
 the same size and length shape. The million-request run is in a process of its own, so that its memory can be read.
@@ -96,9 +97,35 @@ def million() -> None:
     )
 
 
+def one(requests: int, instances: int) -> None:
+    """One generated run, its load in proportion to the fleet: cost of a request in the loop, time and memory in all."""
+    rate = 0.69 * instances
+    generated = GENERATED | {"duration_s": requests / rate, "rate_per_s": rate}
+    began = time.perf_counter()
+    summary = run(scenario(None, instances, generator=generated)).summary
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    cost_us = 1e6 * summary["loop_s"] / summary["requests"]["total"]
+    print(
+        f"{requests:>10,} requests, {instances:>5,} instances: {cost_us:5.1f} us a request in the loop; "
+        f"{time.perf_counter() - began:6.1f} s in all, {peak_gb:.2f} GB at most",
+        flush=True,
+    )
+
+
+def growth(most: int) -> None:
+    """How cost grows with the trace (40 instances) and with the fleet (100,000 requests), each in its own process."""
+    sizes = [(10**k, 40) for k in range(4, 9) if 10**k <= most]
+    for requests, instances in [*sizes, *((100_000, n) for n in (4, 40, 400, 4000)), (most, 400)]:
+        subprocess.run([sys.executable, "-m", "benchmarks.sim", "--one", str(requests), str(instances)], check=True)
+
+
 def main(arguments: list[str]) -> None:
     if arguments == ["--million"]:
         return million()
+    if arguments[:1] == ["--one"]:
+        return one(*map(int, arguments[1:]))
+    if arguments[:1] == ["--growth"]:
+        return growth(int(arguments[1]) if len(arguments) > 1 else 1_000_000)
     trace = arguments[0] if arguments else str(CONV) if CONV.is_file() else None
     print(f"trace: {Path(trace).name if trace else 'generated'}")
     for batching in BATCHING:

@@ -102,35 +102,50 @@ class StepModel:
 
     def prefill(self, chunks: Sequence[tuple[int, int]]) -> MixedStep:
         """A step of prefill chunks alone, each (new tokens, past tokens)."""
-        whole = len(chunks) == 1 and not chunks[0][1]  # one prompt from its beginning: the common step, remembered
-        step = self._whole.get(chunks[0][0]) if whole else None
+        if len(chunks) == 1 and not chunks[0][1]:
+            return self.prefill_one(chunks[0][0])
+        return self._prefilled(chunks)
+
+    def prefill_one(self, tokens: int) -> MixedStep:
+        """One prompt from its beginning, whole or its first chunk: the common step, remembered."""
+        step = self._whole.get(tokens)
         if step is None:
-            tokens = sum([new for new, _ in chunks])
-            time_s = self._prefill.time_s(chunks, tokens) + self._step_s + self._sequence_s * len(chunks)
-            outside = tokens > self._prefill.longest
-            step = MixedStep(time_s, self._prefill.power_w(tokens), time_s, 0.0, 0.0, outside)
-            if whole:
-                self._whole[tokens] = step
+            step = self._whole[tokens] = self._prefilled([(tokens, 0)])
         return step
+
+    def _prefilled(self, chunks: Sequence[tuple[int, int]]) -> MixedStep:
+        tokens = sum([new for new, _ in chunks])
+        time_s = self._prefill.time_s(chunks, tokens) + self._step_s + self._sequence_s * len(chunks)
+        outside = tokens > self._prefill.longest
+        return MixedStep(time_s, self._prefill.power_w(tokens), time_s, 0.0, 0.0, outside)
 
     def mixed(self, chunks: Sequence[tuple[int, int]], batch: int, kv_tokens: float) -> MixedStep:
         """Prefill chunks beside a decode batch, by the profile's `mixed` rule; with no batch, plain prefill."""
-        alone = self.prefill(chunks)
         if batch == 0:
-            return alone
+            return self.prefill(chunks)
+        if len(chunks) == 1:
+            return self.mixed_one(*chunks[0], batch, kv_tokens)
+        tokens, past = sum([new for new, _ in chunks]), sum([past for _, past in chunks])
+        chunk_s = 0.0 if self._table is not None else self._prefill.time_s(chunks, tokens, batch)
+        return self._beside(self._prefilled(chunks), len(chunks), tokens, past, chunk_s, batch, kv_tokens)
+
+    def mixed_one(self, new: int, past: int, batch: int, kv_tokens: float) -> MixedStep:
+        """One chunk of `new` tokens, `past` of its prompt being there, beside a decode batch: the common mixed step."""
+        alone = self._prefilled([(new, past)]) if past else self.prefill_one(new)
+        chunk_s = 0.0 if self._table is not None else self._prefill.one_s(new, past, batch)
+        return self._beside(alone, 1, new, past, chunk_s, batch, kv_tokens)
+
+    def _beside(
+        self, alone: MixedStep, prompts: int, tokens: int, past: int, chunk_s: float, batch: int, kv_tokens: float
+    ) -> MixedStep:
+        """The step of `prompts` chunks (alone it is `alone`, with the batch's tokens `chunk_s`) beside a batch."""
         alone_s, alone_w, _, _, _, outside = alone
         a_s, c_s, power_w, _, beyond = self.decode(batch, kv_tokens)
-        tokens = chunks[0][0] if len(chunks) == 1 else sum([new for new, _ in chunks])
-        host_s = self._step_s + self._sequence_s * (len(chunks) + batch)
+        time_s = chunk_s + (self._step_s + self._sequence_s * (prompts + batch))
         decode_c = 0.0
         if self._table is not None:
-            past = sum([past for _, past in chunks])
-            time_s = self._prefill.curve_s(tokens + batch) + host_s
+            time_s += self._prefill.curve_s(tokens + batch)
             time_s += self._table.beyond_s(tokens, past, batch, kv_tokens / batch)
-        else:
-            time_s = self._prefill.time_s(chunks, tokens, batch) + host_s
-        if self._table is not None:
-            pass
         elif self._scaled:
             time_s *= self._factor
         else:
@@ -278,6 +293,19 @@ class _Prefill:
                 pairs = sum([new * (past + 0.5 * new) for new, past in chunks])
             curve += self.pair_s * (pairs - 0.5 * linear * linear)
             least = self.curve_s(most)
+            if curve < least:
+                return least
+        return curve
+
+    def one_s(self, new: int, past: int, extra: int) -> float:
+        """As `time_s` of one chunk."""
+        linear = new + extra
+        curve = self._known.get(linear)
+        if curve is None:
+            curve = self.curve_s(linear)
+        if self.pair_s:
+            curve += self.pair_s * (new * (past + 0.5 * new) - 0.5 * linear * linear)
+            least = self.curve_s(new)
             if curve < least:
                 return least
         return curve

@@ -25,13 +25,13 @@ class Alarm(Event):
         self.callbacks = []  # never SimPy's way: `Clock.play` calls `callback`
         self.callback = callback
         self.due_s = -1.0
-        self._priority = priority
-        self._pending, self._ids = clock.pending, clock.ids
+        self.priority = priority
+        self.pending, self.ids = clock.pending, clock.ids
 
     def set(self, time_s: float) -> None:
         """Ring at `time_s`, which must not lie before now, nor be the time this alarm is still queued for."""
         self.due_s = time_s
-        heappush(self._pending, (time_s, self._priority, next(self._ids), self))
+        heappush(self.pending, (time_s, self.priority, next(self.ids), self))
 
 
 _STOP = object()

@@ -21,6 +21,7 @@ from sim.engine.ledger import Ledger
 from sim.engine.lockstep import Group, Rank
 from sim.engine.memory import Kv, PagedKv, StatedHits, WholeRequestKv
 from sim.engine.prefix import PrefixKv
+from sim.engine.quick import Quick
 from sim.engine.requests import Prefixes, Requests
 from sim.engine.roles import Paired
 from sim.scenario import Scenario
@@ -73,7 +74,12 @@ def play(
     instances = _instances(dispatch, pools, leaping)
     dispatch.bind(instances)
     controls = _controls(scenario, dispatch, pools, max(horizon_s, trace.span_s))
-    _feed(dispatch, controls.send if controls else dispatch.send, progress)
+    send = controls.send if controls else dispatch.send
+    if not controls:
+        send, finished = dispatch.quick()
+        for instance in instances:
+            instance.on_finish = finished
+    _feed(dispatch, send, progress)
     if interrupt is not None:
         interrupt.bind(clock)
     began = perf_counter()
@@ -133,6 +139,8 @@ def _instances(dispatch: Dispatch, pools: list[LivePool], leaping: bool) -> list
     made: list[Instance] = []
     for pool in pools:
         kind: type[Instance] = Counted if pool.spec.name in counted else Instance
+        if kind is Instance and leaping and _quick(pool, dispatch):
+            kind = Quick
         kind = Rank if pool.spec.ep else Paired if pool.spec.role != "both" else kind
         mine: list[Any] = [_instance(kind, dispatch, pool, number, prefixes, leaping) for number in pool.numbers]
         if pool.spec.ep:
@@ -140,6 +148,14 @@ def _instances(dispatch: Dispatch, pools: list[LivePool], leaping: bool) -> list
                 Group(dispatch.clock, mine[first : first + pool.spec.ranks])
         made += mine
     return made
+
+
+def _quick(pool: LivePool, dispatch: Dispatch) -> bool:
+    """Whether a pool's instances are of the common kind, for which there is a quicker way."""
+    spec, requests = pool.spec, dispatch.requests
+    plain_memory = spec.kv == "paged" and spec.prefix_hit_rate is None
+    named = spec.prefix_cache and requests.prefixes is not None
+    return spec.batching == "chunked" and plain_memory and not named and not pool.ahead and requests.priority is None
 
 
 def _instance(
