@@ -67,7 +67,25 @@ class Choice:
     profile: Profile
     served: list[Served | str]
     joules: list[float]  # above idle, per request of each class at the operating point
-    unit: Amount
+    embodied_kg: tuple[float, float]  # of a new unit: its GPUs, and the rest of it; nothing for owned ones
+    usd_per_h: float
+    from_year: int = 0
+    usable_years: int | None = None
+
+    def bought(self, study: Study, year: int) -> Amount:
+        """What one unit bought in a year costs: avoidable embodied grams, and its price to the horizon's end."""
+        left, rules = study.horizon_years - year, study.accounting
+        if self.usable_years is not None:
+            left = min(left, self.usable_years)
+        used_kg = self.embodied_kg[0] * min(1.0, left / rules.lifetime_years)
+        used_kg += self.embodied_kg[1] * min(1.0, left / rules.host_lifetime_years)
+        return Amount(0.0, used_kg * GRAMS_PER_KG, self.usd_per_h * left * SECONDS_PER_YEAR / SECONDS_PER_HOUR)
+
+    def kept_on(self, gkwh_s: float, seconds: float) -> Amount:
+        """What one unit draws that is on for `seconds`, with `gkwh_s` the integral of the intensity over them."""
+        power_j = self.idle_w * self.site.pue * seconds
+        grams = self.idle_w * self.site.pue * gkwh_s / JOULES_PER_KWH
+        return Amount(grams, 0.0, 0.0, power_j) + electricity(self.site, power_j)
 
     @property
     def kind(self) -> Kind:
@@ -86,14 +104,11 @@ class Choice:
         return f"{self.host.name} ({self.gpu}) tp{self.tp} batch {self.max_batch} at {self.site.name}{kept}"
 
 
-def choices(
-    study: Study, load: Load, sums: dict[str, float], seconds: float, seen: dict[Kind, float]
-) -> Iterator[Choice]:
+def choices(study: Study, load: Load, seen: dict[Kind, float]) -> Iterator[Choice]:
     """Every configuration of every entry at every site where it may stand.
 
     Args:
         study, load: the question.
-        sums: intensity integrated over the horizon by site, in (g/kWh) s; `seconds` is the horizon.
         seen: utilisation by kind of unit from an earlier round.
 
     Raises:
@@ -113,7 +128,7 @@ def choices(
             _, profile = find_profile(library, gpu.name, llm, tp, study.precision, study.engine)
             model = StepModel(profile)
             idle_w = model.idle_w / tp * host.gpus + (host.power_w if study.accounting.host_power else 0.0)
-            embodied_g, price = _bought(study, offer, host)
+            embodied_kg, price = _bought(study, offer, host)
             kind = (host.name, tp, isinstance(offer, Owned), source)
             at_load = seen.get(kind, operating_point(study, load))
             for batch in sorted(set(offer.max_batch)):
@@ -122,11 +137,8 @@ def choices(
                 if all(isinstance(one, str) for one in served) and batch > min(offer.max_batch):
                     continue  # the smallest batch stays, to tell why nothing fits
                 for name in at:
-                    site = sites[name]
-                    power_j = idle_w * site.pue * seconds
-                    unit = Amount(idle_w * site.pue * sums[name] / JOULES_PER_KWH, embodied_g, price, power_j)
                     yield Choice(
-                        site=site,
+                        site=sites[name],
                         host=host,
                         tp=tp,
                         max_batch=batch,
@@ -138,7 +150,10 @@ def choices(
                         profile=profile,
                         served=served,
                         joules=joules,
-                        unit=unit + electricity(site, power_j),
+                        embodied_kg=embodied_kg,
+                        usd_per_h=price,
+                        from_year=0 if isinstance(offer, Owned) else offer.from_year,
+                        usable_years=offer.usable_years,
                     )
 
 
@@ -165,15 +180,13 @@ def _hosts_and_tps(
     yield from pairs
 
 
-def _bought(study: Study, offer: Offer | Owned, host: catalog.Host) -> tuple[float, float]:
-    """Avoidable embodied grams and dollars of one unit over the horizon."""
+def _bought(study: Study, offer: Offer | Owned, host: catalog.Host) -> tuple[tuple[float, float], float]:
+    """Embodied kilograms of a new unit's GPUs and of the rest of it, and its price per hour."""
     if isinstance(offer, Owned):
-        return 0.0, 0.0
+        return (0.0, 0.0), 0.0
     rules = study.accounting
     chips = embodied.gpu_embodied(catalog.gpu(host.gpu), rules.preset, rules.embodied_kg).mid_kg * host.gpus
     body = embodied.host_embodied(host).mid_kg if rules.boundary == "server" else 0.0
-    used_kg = chips * min(1.0, study.horizon_years / rules.lifetime_years)
-    used_kg += body * min(1.0, study.horizon_years / rules.host_lifetime_years)
     price = offer.price_usd_per_h
     if price is None and offer.gpu in rules.gpu_price_usd_per_h:
         price = rules.gpu_price_usd_per_h[offer.gpu] * host.gpus
@@ -181,7 +194,7 @@ def _bought(study: Study, offer: Offer | Owned, host: catalog.Host) -> tuple[flo
         raise InputError(
             f"no price for {offer.gpu}", field="catalogue", mend="add price_usd_per_h (one unit); no price ships"
         )
-    return used_kg * GRAMS_PER_KG, (price or 0.0) * study.horizon_years * SECONDS_PER_YEAR / SECONDS_PER_HOUR
+    return (chips, body), price or 0.0
 
 
 def electricity(site: StudySite, energy_j: float) -> Amount:
@@ -191,7 +204,8 @@ def electricity(site: StudySite, energy_j: float) -> Amount:
 
 def operating_point(study: Study, load: Load) -> float:
     """The utilisation at which joules are taken: a fleet just large enough for the peak, at the mean rate."""
-    return study.safe_utilisation * load.rate_per_s / max(part.rate_per_s for part in load.slices)
+    first = [part.rate_per_s for part in load.slices if part.year == 0]
+    return study.safe_utilisation * load.rate_per_s / max(first)
 
 
 def _served(study: Study, load: Load, model: StepModel, batch: int) -> list[Served | str]:
@@ -256,3 +270,23 @@ def _beats(a: Choice, b: Choice) -> bool:
         if mine.instance_s / a.instances > theirs.instance_s / b.instances:
             return False
     return True
+
+
+def hull(points: list[tuple[float, float, int]]) -> list[int]:
+    """The lower left convex hull of (load, joules, which): no mix of the others takes less of either.
+
+    Only these can be in an optimum where grams, dollars and room all follow from load and joules.
+    """
+    found: list[tuple[float, float, int]] = []
+    for point in sorted(points):
+        if found and point[1] >= found[-1][1]:
+            continue  # more load and no fewer joules
+        while len(found) > 1 and _above(found[-2], found[-1], point):
+            found.pop()
+        found.append(point)
+    return [which for _, _, which in found]
+
+
+def _above(a: tuple[float, float, int], b: tuple[float, float, int], c: tuple[float, float, int]) -> bool:
+    """Whether b lies on or above the line from a to c."""
+    return (b[1] - a[1]) * (c[0] - a[0]) >= (c[1] - a[1]) * (b[0] - a[0])

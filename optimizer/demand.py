@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,9 +18,10 @@ from profiles.units import SECONDS_PER_YEAR
 from sim.trace.generator import GeneratorSpec, Lengths, Quantiles, generate
 from sim.trace.model import Tokens, Trace
 from sim.trace.readers import read_trace
-from sim.trace.shape import HOURLY_FACTORS, buckets, window_requests
+from sim.trace.shape import DAY_FACTORS, HOURLY_FACTORS, buckets, window_requests
 
 HOURS = 24
+SEASONS = (("winter", 90), ("spring", 92), ("summer", 92), ("autumn", 91))  # from December, March, June, September
 _DAY_S = 86400.0
 _FLAT_REQUESTS = 20_000.0  # a flat rate is replayed for as many whole hours as bring this many requests
 _DAY_REQUESTS = 300_000.0  # a shaped day is replayed whole up to this many requests, beyond it its busiest hours
@@ -38,12 +39,20 @@ class RequestClass:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A part of the horizon: seconds it stands for, requests per second in it, and its hour (None: the peak)."""
+    """A part of the horizon: seconds it stands for, requests per second in it, and its hour (None: the peak).
+
+    `year` and `future` say which year and which way things go it belongs to, `season` (0 is December to February) and
+    `weekend` narrow the hour down; None: all of them.
+    """
 
     name: str
     seconds: float
     rate_per_s: float
     hour: int | None
+    year: int = 0
+    future: int = 0
+    season: int | None = None
+    weekend: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +97,9 @@ def build(study: Study) -> Load:
     trace = source_trace(demand, study.seed)
     shape = shape_of(demand)
     daily = "flat" if max(shape) == 1.0 else "diurnal, modelled"
-    notes = [f"demand shape: {daily} over the day (UTC), the same every day; no growth, no season"]
+    growth = f"growth {100 * demand.growth_per_year:+g} % a year" if demand.growth_per_year else "no growth"
+    weekly = "weekends as in the shipped week, modelled" if study.slices == "seasons" else "the same every day"
+    notes = [f"demand shape: {daily} over the day (UTC), {weekly}; {growth}, no season of its own"]
     warnings: list[str] = []
     rate = rate_of(demand, trace)
     if trace is None:
@@ -108,10 +119,46 @@ def build(study: Study) -> Load:
         f"peak: p{100 * demand.peak_quantile:g} of one-minute arrivals, {rate * burst:.4g} requests/s ({how}); "
         "it binds capacity and weighs nothing in the objective"
     )
-    seconds = study.horizon_years * SECONDS_PER_YEAR / HOURS
-    slices = [Slice(f"{hour:02d}h", seconds, rate * shape[hour], hour) for hour in range(HOURS)]
-    slices.append(Slice("peak", 0.0, rate * max(burst, max(shape)), None))
+    slices = _slices(study, rate, shape, max(burst, max(shape)))
     return Load(classes, slices, rate, notes, warnings)
+
+
+def _slices(study: Study, rate: float, shape: tuple[float, ...], burst: float) -> list[Slice]:
+    """The parts of every year and future: hours of the typical day (of each season and kind of day), and a peak."""
+    years = int(study.horizon_years) if study.years_apart else 1
+    length = study.horizon_years / years
+    whole = sum(way.weight for way in study.ways)
+    found = []
+    for year in range(years):
+        for future, way in enumerate(study.ways):
+            name = (f"y{year} " if years > 1 else "") + (f"{way.name} " if study.futures else "")
+            here = rate * way.demand * (1.0 + study.demand.growth_per_year) ** year
+            share = length * way.weight / whole
+            for part in _typical(study.slices):
+                seconds = share * part.seconds
+                level = here * part.rate_per_s * shape[part.hour or 0]
+                found.append(
+                    replace(part, name=name + part.name, seconds=seconds, rate_per_s=level, year=year, future=future)
+                )
+            found.append(Slice(f"{name}peak", 0.0, here * burst, None, year, future))
+    return found
+
+
+def _typical(slices: str) -> list[Slice]:
+    """Hours with their seconds of a year and relative rate."""
+    if slices == "day":
+        return [Slice(f"{hour:02d}h", SECONDS_PER_YEAR / HOURS, 1.0, hour) for hour in range(HOURS)]
+    weekday, weekend = float(np.mean(DAY_FACTORS[:5])), float(np.mean(DAY_FACTORS[5:]))
+    found = []
+    for season, (word, days) in enumerate(SEASONS):
+        for off, factor, part in ((False, weekday, 5 / 7), (True, weekend, 2 / 7)):
+            seconds = days * part * 3600.0 * SECONDS_PER_YEAR / (365 * _DAY_S)
+            kinds = f"{word} {'weekend' if off else 'weekday'}"
+            found += [
+                Slice(f"{kinds} {hour:02d}h", seconds, factor, hour, season=season, weekend=off)
+                for hour in range(HOURS)
+            ]
+    return found
 
 
 def source_trace(demand: Demand, seed: int) -> Trace | None:

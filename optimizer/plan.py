@@ -11,11 +11,13 @@ from time import perf_counter
 from typing import Any
 
 from optimizer import columns, demand
-from optimizer.choices import Amount, Choice, Kind, operating_point
+from optimizer.choices import Amount, Kind, operating_point
 from optimizer.columns import Market
 from optimizer.demand import Load
-from optimizer.program import Solution, restricted, shortfall, solve_program
-from optimizer.study import Infeasible, Study
+from optimizer.placed import Placement, fleet, units_on, years
+from optimizer.program import Solution, shortfall, solve_program
+from optimizer.study import Infeasible, Study, StudySite
+from optimizer.why import unused
 from profiles import catalog
 from profiles.inputs import CarbonfleetError
 from profiles.units import SECONDS_PER_YEAR
@@ -27,40 +29,10 @@ _UNSETTLED = (
     "joules were not priced at the utilisation the plan ends with: fleets kept changing, or the time ran out; "
     "several are about as good, and the replay says what this one draws"
 )
-_WHY_LIMIT_S = 5.0  # seconds the solver may spend on telling why one unused type lost
 
 
 class NoPlan(CarbonfleetError):  # noqa: N818 - says what is the matter
     """The time limit came before any plan was found; nothing is known about feasibility."""
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Units of one kind in one configuration at one site, and what they carry.
-
-    Utilisation is the share of full-load instance time that is asked for (mean over the horizon, and in the peak
-    slice); `energy_j` is over the horizon with PUE, of it `dynamic_j` from requests; `share` is of all requests.
-    """
-
-    pool: str
-    site: str
-    host: str
-    gpu: str
-    units: int
-    owned: bool
-    tp: int
-    max_batch: int
-    instances: int
-    gpus: int
-    tier: str
-    share: float
-    utilisation: float
-    peak_utilisation: float
-    energy_j: float
-    dynamic_j: float
-    operational_g: float
-    embodied_g: float
-    usd: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +61,7 @@ class Plan:
     unused: list[dict[str, Any]]
     classes: list[dict[str, Any]]
     slices: list[dict[str, Any]]
+    years: list[dict[str, float]]
     dispatch: list[dict[str, Any]]
     assumptions: list[str]
     warnings: list[str]
@@ -159,11 +132,13 @@ def utilisations(market: Market, solution: Solution) -> dict[Kind, float]:
     """Mean full-load utilisation over the horizon of each kind of unit taken."""
     seconds = sum(part.seconds for part in market.slices)
     load: dict[Kind, float] = {}
-    units: dict[Kind, int] = {}
-    for choice, count in zip(market.choices, solution.units, strict=True):
-        units[choice.kind] = units.get(choice.kind, 0) + count
+    units: dict[Kind, float] = {}
+    for g, row in enumerate(units_on(market, solution)):
+        kind = market.lead(g).kind
+        weights = [sum(part.seconds for part in market.slices if part.year == year) for year in range(len(row))]
+        units[kind] = units.get(kind, 0.0) + sum(n * w for n, w in zip(row, weights, strict=True)) / seconds
     for column, share in zip(market.program.columns, solution.shares, strict=True):
-        kind = market.choices[column.option].kind
+        kind = market.lead(column.option).kind
         weight = market.slices[column.demand % len(market.slices)].seconds / seconds
         load[kind] = load.get(kind, 0.0) + column.load * share * weight * market.safe_utilisation
     return {kind: load[kind] / count for kind, count in units.items() if count and load.get(kind)}
@@ -183,7 +158,7 @@ def missing(market: Market) -> str:
 
 
 def _plan(study: Study, load: Load, market: Market, solution: Solution, rounds: int) -> Plan:
-    placements, dispatch = _fleet(load, market, solution)
+    placements, dispatch = fleet(load, market, solution)
     total = Amount(
         sum(row.operational_g for row in placements),
         sum(row.embodied_g for row in placements),
@@ -207,127 +182,19 @@ def _plan(study: Study, load: Load, market: Market, solution: Solution, rounds: 
         embodied_g=total.embodied_g,
         usd=total.usd if priced else None,
         energy_j=total.energy_j,
-        unused=_unused(study, load, market, solution, objective),
+        unused=unused(study, load, market, solution, objective),
         classes=[asdict(each) for each in load.classes],
         slices=[
             {**asdict(part), "intensity_g_per_kwh": {site: values[t] for site, values in market.intensity.items()}}
             for t, part in enumerate(market.slices)
         ],
+        years=years(load, market, solution, placements),
         dispatch=dispatch,
         assumptions=[*_assumptions(study, load, market), _pricing(study, load, rounds)],
         warnings=[*load.warnings, *market.notes, *_doubts(market, solution)],
         sources=sorted({f"profile {c.profile.key}: {c.profile.provenance.source}" for c in market.choices}),
         wall_s=solution.wall_s,
     )
-
-
-def _fleet(load: Load, market: Market, solution: Solution) -> tuple[list[Placement], list[dict[str, Any]]]:
-    slices, columns_, shares = market.slices, market.program.columns, solution.shares
-    used = [o for o, units in enumerate(solution.units) if units]
-    names = {o: f"{market.choices[o].host.name}-{market.choices[o].site.name}-{i + 1}" for i, o in enumerate(used)}
-    amount = {o: Amount() for o in used}
-    requests = dict.fromkeys(used, 0.0)
-    loads = {o: [0.0] * len(slices) for o in used}
-    dispatch = []
-    for k, column in enumerate(columns_):
-        if shares[k] <= 1e-9 or column.option not in amount:
-            continue
-        c, t = divmod(column.demand, len(slices))
-        amount[column.option] += market.priced[k].times(shares[k])
-        requests[column.option] += shares[k] * load.classes[c].share * slices[t].rate_per_s * slices[t].seconds
-        loads[column.option][t] += column.load * shares[k]
-        dispatch.append({"class": c, "slice": slices[t].name, "pool": names[column.option], "share": shares[k]})
-    rows = [
-        _placement(market, o, names[o], solution.units[o], amount[o], requests[o] / load.requests, loads[o])
-        for o in used
-    ]
-    return rows, dispatch
-
-
-def _placement(
-    market: Market, o: int, name: str, units: int, dynamic: Amount, share: float, loads: list[float]
-) -> Placement:
-    choice, slices = market.choices[o], market.slices
-    whole = dynamic + choice.unit.times(units)
-    seconds = sum(part.seconds for part in slices)
-    safe = market.safe_utilisation
-    mean = sum(x * part.seconds for x, part in zip(loads, slices, strict=True)) / seconds / units * safe
-    return Placement(
-        pool=name,
-        site=choice.site.name,
-        host=choice.host.name,
-        gpu=choice.gpu,
-        units=units,
-        owned=choice.owned,
-        tp=choice.tp,
-        max_batch=choice.max_batch,
-        instances=units * choice.instances,
-        gpus=units * choice.host.gpus,
-        tier=choice.profile.provenance.tier,
-        share=share,
-        utilisation=mean,
-        peak_utilisation=max(loads) / units * safe,
-        energy_j=whole.energy_j,
-        dynamic_j=dynamic.energy_j,
-        operational_g=whole.operational_g,
-        embodied_g=whole.embodied_g,
-        usd=whole.usd,
-    )
-
-
-def _unused(study: Study, load: Load, market: Market, solution: Solution, best: float) -> list[dict[str, Any]]:
-    """Each kind of unit that was not taken, with the total of a fleet made of it alone, or what that lacks."""
-    kinds: dict[tuple[str, str, bool], set[int]] = {}
-    for o, choice in enumerate(market.choices):
-        kinds.setdefault((choice.gpu, choice.host.name, choice.owned), set()).add(o)
-    rows = []
-    for (gpu, host, owned), own in kinds.items():
-        if any(solution.units[o] for o in own):
-            continue
-        alone = solve_program(restricted(market.program, own), time_limit_s=_WHY_LIMIT_S, gap_rel=1e-3)
-        full = [full_load_g_per_1k(load, market, market.choices[o], o) for o in own]
-        rows.append(
-            {
-                "gpu": gpu,
-                "host": host,
-                "owned": owned,
-                "alone_objective": alone.objective,
-                "carbon_g_per_1k_output_tokens_at_full_load": min((g for g in full if g is not None), default=None),
-                "why": _why(study, market, own, alone, best),
-            }
-        )
-    return rows
-
-
-def _why(study: Study, market: Market, own: set[int], alone: Solution, best: float) -> str:
-    unit = "g" if study.objective == "carbon" else "usd"
-    if alone.objective is not None:
-        more = f"{100 * (alone.objective / best - 1):+.1f} %" if best else "more"
-        proof = "" if alone.status == "optimal" else " (not proved optimal)"
-        return f"alone it comes to {alone.objective:.4g} {unit}{proof}, {more} of this plan's {best:.4g}"
-    if alone.status == "no_solution":
-        return f"no fleet of it alone was found in {_WHY_LIMIT_S:g} s"
-    broken = [s for o in own for s in market.choices[o].served if isinstance(s, str)]
-    if restricted(market.program, own).unserved() and broken:
-        return f"alone it cannot keep every limit: {broken[0]}"
-    return "its units, room or power do not carry the demand alone, and beside others it does not pay"
-
-
-def full_load_g_per_1k(load: Load, market: Market, choice: Choice, option: int) -> float | None:
-    """Grams per 1,000 output tokens of a unit kept at safe utilisation all horizon; None when a class does not fit."""
-    if any(isinstance(served, str) for served in choice.served):
-        return None
-    seconds = sum(part.seconds for part in market.slices)
-    grams = sum(
-        amount.carbon_g
-        for column, amount in zip(market.program.columns, market.priced, strict=True)
-        if column.option == option
-    )
-    for each, served in zip(load.classes, choice.served, strict=True):
-        if not isinstance(served, str):
-            busy = served.instance_s / (choice.instances * market.safe_utilisation)
-            grams += load.requests * each.share * busy * choice.unit.carbon_g / seconds
-    return grams / load.output_tokens * 1000.0
 
 
 def _assumptions(study: Study, load: Load, market: Market) -> list[str]:
@@ -343,7 +210,7 @@ def _assumptions(study: Study, load: Load, market: Market) -> list[str]:
         "each class alone or in the demand's mix, whichever is milder",
         f"precision {study.precision}; each pool has one tp and one max_num_seqs for the whole horizon",
         *(
-            f"{site.name}: PUE {site.pue:g}, {market.kind_of_intensity} intensity, no trend over the years"
+            f"{site.name}: PUE {site.pue:g}, {market.kind_of_intensity} intensity, {_trend(site)}"
             for site in study.sites
         ),
         *(
@@ -352,6 +219,11 @@ def _assumptions(study: Study, load: Load, market: Market) -> list[str]:
             if study.objective == "cost" and site.price_usd_per_kwh is None
         ),
     ]
+
+
+def _trend(site: StudySite) -> str:
+    trend = site.intensity_trend_per_year
+    return f"{100 * trend:+g} % a year" if trend else "no trend over the years"
 
 
 def _pricing(study: Study, load: Load, rounds: int) -> str:
@@ -368,7 +240,8 @@ def _lives(rules: Accounting) -> str:
 
 def _doubts(market: Market, solution: Solution) -> list[str]:
     """What a reader must know about the profiles of the units that were taken."""
-    taken = [choice for choice, units in zip(market.choices, solution.units, strict=True) if units]
+    groups = {market.group_of[o] for o, units in enumerate(solution.units) if units}
+    taken = [market.choices[c] for g in sorted(groups) for c in market.groups[g]]
     warnings = [
         f"{choice.label}: its profile is {choice.profile.provenance.kind} (tier {choice.profile.provenance.tier})"
         for choice in taken

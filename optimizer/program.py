@@ -1,14 +1,17 @@
 """The integer program every question is put to: whole units bought, divisible traffic dispatched.
 
-    minimise   sum_o cost_o n_o + sum_k cost_k x_k
+    minimise   sum_o cost_o n_o + sum_k cost_k x_k + sum_gp running_gp k_gp
     subject to sum of x_k over the columns of demand d        = 1        every demand d
-               sum of load_k x_k over columns of option o in slice t <= n_o   every option o, slice t
+               sum of load_k x_k over columns of group g in slice t <= k_gp   every group g, slice t of period p
+               k_gp <= sum of n_o over the options of group g that are there in period p
                sum of use_co n_o                              <= limit_c every cap c
-               n_o integer >= 0,  0 <= x_k <= 1 (or in steps of 1/S)
+               n_o, k_gp integer >= 0,  0 <= x_k <= 1 (or in steps of 1/S)
 
-Loads are in units: the share of safe capacity is already divided out. What an option, a demand or a cap means
-(hosts and grams, or Mélange's GPUs and dollars) is the caller's business; names here are positions, so two names
-a solver would rewrite to the same word cannot collide. This is F0e of docs/optimize.md.
+k is how many units are kept on; without running costs all that are there are on. An option is a purchase: the same
+unit bought in another year is another option of the same group. Loads are in units: the share of safe capacity is
+already divided out. What an option, a demand or a cap means (hosts and grams, or Mélange's GPUs and dollars) is the
+caller's business; names here are positions, so two names a solver would rewrite to the same word cannot collide.
+This is F0e of docs/optimize.md, or F1 where a group's columns are of several configurations.
 """
 
 from __future__ import annotations
@@ -35,11 +38,13 @@ class Option:
 
     cost: float
     max_units: int | None = None
+    group: int | None = None  # whose capacity it adds to; default: a group of its own position
+    periods: frozenset[int] | None = None  # when it is there; default: always
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Demand `demand` served on option `option`: taking all of it occupies `load` units and costs `cost`."""
+    """Demand `demand` served by group `option`: taking all of it occupies `load` units and costs `cost`."""
 
     demand: int
     option: int
@@ -66,10 +71,32 @@ class Program:
     slice_of: list[int]
     caps: list[Cap]
     steps: int | None = None  # traffic moves in steps of 1/steps of a demand; None: freely divisible
+    period_of: tuple[int, ...] | None = None  # of each slice; None: one period
+    running: tuple[tuple[float, ...], ...] | None = None  # cost of a unit kept on, by group and period; None: always on
+
+    def period(self, slice_: int) -> int:
+        """The period a slice lies in."""
+        return self.period_of[slice_] if self.period_of is not None else 0
+
+    def members(self, group: int, period: int) -> list[int]:
+        """The options that add to a group's capacity in a period."""
+        return [
+            o
+            for o, option in enumerate(self.options)
+            if (o if option.group is None else option.group) == group
+            and (option.periods is None or period in option.periods)
+        ]
 
     def unserved(self) -> list[int]:
-        """Demands that no column serves."""
-        served = {column.demand for column in self.columns}
+        """Demands that no column serves, or none of a group that has an option in their period."""
+        there: dict[tuple[int, int], bool] = {}
+        served = set()
+        for column in self.columns:
+            key = column.option, self.period(self.slice_of[column.demand])
+            if key not in there:
+                there[key] = bool(self.members(*key))
+            if there[key]:
+                served.add(column.demand)
         return [demand for demand in range(len(self.slice_of)) if demand not in served]
 
 
@@ -88,6 +115,7 @@ class Solution:
     shares: list[float]
     missing: list[float]
     wall_s: float
+    kept_on: list[list[int]] | None = None  # units on by group and period, where running costs
 
 
 def solve_program(program: Program, *, time_limit_s: float = 60.0, gap_rel: float = 1e-4) -> Solution:
@@ -117,10 +145,14 @@ def _solve(program: Program, elastic: bool, time_limit_s: float, gap_rel: float)
 def restricted(program: Program, keep: set[int]) -> Program:
     """The same question with only some of the options (positions in `keep`)."""
     place = {old: new for new, old in enumerate(sorted(keep))}
+    groups = {o if program.options[o].group is None else program.options[o].group for o in keep}
+    own = all(option.group is None for option in program.options)
     return replace(
         program,
         options=[program.options[old] for old in sorted(keep)],
-        columns=[replace(c, option=place[c.option]) for c in program.columns if c.option in keep],
+        columns=[
+            replace(c, option=place[c.option] if own else c.option) for c in program.columns if c.option in groups
+        ],
         caps=[replace(cap, use={place[o]: u for o, u in cap.use.items() if o in keep}) for cap in program.caps],
     )
 
@@ -141,6 +173,10 @@ class _Model:
             new(f"n{i}", 0, None if elastic else option.max_units, whole) for i, option in enumerate(program.options)
         ]
         self._shares = [new(f"x{k}", 0, steps, kind) for k in range(len(program.columns))]
+        self._on = [
+            [new(f"k{g}_{p}", 0, None, real if elastic else whole) for p in range(len(costs))]
+            for g, costs in enumerate(program.running or ())
+        ]
         self._caps = self._all_caps(elastic)
         self._slack = [
             new(f"s{i}", 0, None, whole if cap.whole else real) for i, cap in enumerate(self._caps) if elastic
@@ -163,6 +199,8 @@ class _Model:
         if not elastic:
             terms = [(n, o.cost) for n, o in zip(self._units, self.program.options, strict=True)]
             terms += [(x, c.cost / steps) for x, c in zip(self._shares, self.program.columns, strict=True)]
+            for row, costs in zip(self._on, self.program.running or (), strict=True):
+                terms += list(zip(row, costs, strict=True))
         sizes = [abs(cost) for _, cost in terms if cost]
         scale = statistics.median(sizes) if sizes else 1.0  # keeps grams of 1e9 within the solver's tolerances
         self._problem.setObjective(self._linear([(variable, cost / scale) for variable, cost in terms]))
@@ -179,8 +217,16 @@ class _Model:
                 loading.setdefault(key, []).append((x, column.load / steps))
         for terms in serving:
             self._problem += self._linear(terms) == steps
-        for (option, _), terms in loading.items():
-            self._problem += self._linear([*terms, (self._units[option], -1.0)]) <= 0
+        there: dict[tuple[int, int], list[tuple[Any, float]]] = {}
+        for (group, slice_), terms in loading.items():
+            key = group, program.period(slice_)
+            if key not in there:
+                there[key] = [(self._units[o], -1.0) for o in program.members(*key)]
+            room = [(self._on[group][key[1]], -1.0)] if self._on else there[key]
+            self._problem += self._linear([*terms, *room]) <= 0
+        for (group, period), units in there.items():
+            if self._on:
+                self._problem += self._linear([(self._on[group][period], 1.0), *units]) <= 0
         for i, cap in enumerate(self._caps):
             terms = [(self._units[o], use) for o, use in cap.use.items()]
             if terms:
@@ -221,20 +267,27 @@ class _Model:
         if program.steps:
             shares = [round(share * steps) / steps for share in shares]
         missing = [float(s.varValue) for s in self._slack]
+        kept_on = [[round(k.varValue) for k in row] for row in self._on] if self._on and not self._slack else None
         if self._slack:
             objective = sum(cap.weight * lacks for cap, lacks in zip(self._caps, missing, strict=True))
         else:
-            objective = objective_of(program, units, shares)
+            objective = objective_of(program, units, shares, kept_on)
         bound = min(bound, objective) if math.isfinite(bound) else -math.inf
         gap = relative_gap(objective, bound)
         status: Status = "optimal" if word == "Optimal" else "time_limit"
-        return Solution(status, objective, bound if math.isfinite(bound) else None, gap, units, shares, missing, 0.0)
+        known = bound if math.isfinite(bound) else None
+        return Solution(status, objective, known, gap, units, shares, missing, 0.0, kept_on)
 
 
-def objective_of(program: Program, units: list[int], shares: list[float]) -> float:
-    """The objective of given units and shares."""
-    bought = sum(option.cost * n for option, n in zip(program.options, units, strict=True))
-    return bought + sum(column.cost * x for column, x in zip(program.columns, shares, strict=True))
+def objective_of(
+    program: Program, units: list[int], shares: list[float], kept_on: list[list[int]] | None = None
+) -> float:
+    """The objective of given units, shares, and units kept on."""
+    total = sum(option.cost * n for option, n in zip(program.options, units, strict=True))
+    total += sum(column.cost * x for column, x in zip(program.columns, shares, strict=True))
+    for costs, row in zip(program.running or (), kept_on or (), strict=True):
+        total += sum(cost * n for cost, n in zip(costs, row, strict=True))
+    return total
 
 
 def relative_gap(objective: float, bound: float) -> float | None:

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from optimizer.demand import replay_spec, sample, shape_of, source_trace
-from optimizer.plan import Placement, Plan
+from optimizer.placed import Placement
+from optimizer.plan import Plan
 from optimizer.study import Study
 from optimizer.written import plan_scenario, replaced
 from profiles.inputs import CarbonfleetError
@@ -115,15 +116,16 @@ def replay_trace(study: Study) -> Trace | None:
 def _compare(plan: Plan, study: Study, summary: dict[str, Any]) -> tuple[list[Row], list[str]]:
     horizon_s, requests = float(summary["horizon_s"]), float(summary["requests"]["total"])
     rates = {site["name"]: site["intensity"]["mean_g_per_kwh"] for site in summary["sites"]}
-    planned = {row.pool: _energy_j(row, plan, horizon_s, requests) for row in plan.fleet}
-    grams = sum(operational_g(planned[row.pool], rates[row.site]) for row in plan.fleet)
+    fleet = [row for row in plan.fleet if row.on[0]]  # of the first year, which is what is replayed
+    planned = {row.pool: _energy_j(row, plan, horizon_s, requests) for row in fleet}
+    grams = sum(operational_g(planned[row.pool], rates[row.site]) for row in fleet)
     found = {pool["name"]: pool for pool in summary["pools"]}
     rows = [
         _row("energy", "J", sum(planned.values()), summary["energy_j"]["total"]),
         _row("operational carbon", "g", grams, summary["carbon_g"]["operational"]),
         _row("requests keeping every limit", "share", study.slo_share, summary["slo"]["attainment"]),
     ]
-    for row in plan.fleet:
+    for row in fleet:
         rows.append(_row(f"energy of {row.pool}", "J", planned[row.pool], found[row.pool]["energy_j"]))
         rows.append(_row(f"utilisation of {row.pool}", "share", row.utilisation, found[row.pool]["utilisation"]))
     misses = [
@@ -139,8 +141,9 @@ def _compare(plan: Plan, study: Study, summary: dict[str, Any]) -> tuple[list[Ro
 
 def _energy_j(row: Placement, plan: Plan, horizon_s: float, requests: float) -> float:
     """What the plan says a pool draws in `horizon_s` seconds with `requests` requests in the whole fleet."""
-    powered = (row.energy_j - row.dynamic_j) * horizon_s / plan.horizon_s
-    return powered + row.dynamic_j * requests / plan.requests
+    year, whole = row.years[0], plan.years[0]
+    powered = (year["energy_j"] - year["dynamic_j"]) * horizon_s / whole["seconds"]
+    return powered + year["dynamic_j"] * requests / whole["requests"]
 
 
 def _row(what: str, unit: str, planned: float, replayed: float) -> Row:

@@ -47,6 +47,7 @@ class Demand(Spec):
     generator: GeneratorSpec | None = None
     buckets: list[Bucket] | None = Field(default=None, min_length=1)
     rate_per_s: Positive | None = None
+    growth_per_year: Annotated[float, Field(gt=-1, le=10)] = 0.0
     shape: Literal["flat", "diurnal"] = "flat"
     peak_quantile: Annotated[float, Field(ge=0.5, lt=1)] = 0.99
     prompt_edges: list[Tokens] = Field(default=[128, 512, 1024, 2048, 4096, 8192, 32768])
@@ -69,6 +70,7 @@ class StudySite(Site):
 
     max_gpus: Annotated[int, Field(ge=0)] | None = None
     max_power_w: NonNegative | None = None
+    intensity_trend_per_year: Annotated[float, Field(gt=-1, le=1)] = 0.0  # -0.03: three per cent less every year
 
 
 class Offer(Spec):
@@ -85,6 +87,8 @@ class Offer(Spec):
     max_units: Annotated[int, Field(ge=0)] | None = None
     price_usd_per_h: NonNegative | None = None
     sites: list[Name] | None = None
+    from_year: Annotated[int, Field(ge=0)] = 0  # of the study; before it the unit cannot be had
+    usable_years: Annotated[int, Field(ge=1)] | None = None  # after purchase; default: to the horizon's end
 
 
 class Owned(Spec):
@@ -94,8 +98,18 @@ class Owned(Spec):
     host: Name | None = None
     site: Name
     units: Annotated[int, Field(ge=1, le=1_000_000)]
+    usable_years: Annotated[int, Field(ge=1)] | None = None  # from the study's start; default: to the horizon's end
     tp: Tps | None = None
     max_batch: Batches = _BATCHES
+
+
+class Future(Spec):
+    """One way things may go: factors on demand and on intensity, and how likely it is beside the others."""
+
+    name: Name
+    demand: Positive = 1.0
+    intensity: Positive = 1.0
+    weight: Positive = 1.0
 
 
 class Study(Spec):
@@ -112,6 +126,11 @@ class Study(Spec):
     start: datetime = datetime(2023, 1, 1, tzinfo=UTC)
     align: Literal["recur"] | None = None
     horizon_years: Annotated[float, Field(gt=0, le=30)] = 5.0
+    slices: Literal["day", "seasons"] = "day"  # 24 typical hours, or those by season, weekday and weekend
+    purchase_years: list[Annotated[int, Field(ge=0, le=30)]] = Field(default=[0], min_length=1)
+    by_year: bool | None = None  # years apart; default: where purchases, growth or a trend need it
+    futures: list[Future] = Field(default=[])  # one purchase for all of them, a dispatch for each
+    reconfigure: bool = False  # tp and batch of a unit may change by the hour, at no cost
     accounting: Accounting = Accounting()
     safe_utilisation: Annotated[float, Field(gt=0, le=1)] = 0.8
     slo_share: Annotated[float, Field(gt=0, le=1)] = 0.99  # of requests that must keep every limit in the replay
@@ -122,6 +141,16 @@ class Study(Spec):
     time_limit_s: Annotated[float, Field(gt=0, le=86400)] = 60.0
     gap: Annotated[float, Field(ge=0, lt=1)] = 1e-3
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def years_apart(self) -> bool:
+        """Whether the program tells the years of the horizon apart."""
+        return _years_apart(self) if self.by_year is None else self.by_year
+
+    @property
+    def ways(self) -> list[Future]:
+        """The futures; without any the one that is as stated."""
+        return self.futures or [Future(name="as stated")]
 
     @field_validator("start")
     @classmethod
@@ -139,9 +168,23 @@ class Study(Spec):
         for gpu, site in [*asked, *((owned.gpu, owned.site) for owned in self.owned)]:
             if site not in names:
                 raise ValueError(f"{gpu} stands at unknown site {site}; known: {', '.join(sorted(names))}")
+        if self.purchase_years != sorted(set(self.purchase_years)):
+            raise ValueError("purchase_years ascend")
+        if self.years_apart and self.horizon_years != int(self.horizon_years):
+            raise ValueError("horizon_years must be whole where years are told apart")
+        if self.purchase_years[-1] >= self.horizon_years:
+            raise ValueError(f"a purchase in year {self.purchase_years[-1]} of {self.horizon_years:g} comes too late")
         if self.objective == "carbon" and self.carbon_price_usd_per_t:
             raise ValueError("carbon_price_usd_per_t goes with objective: cost; least carbon knows no price")
         return self
+
+
+def _years_apart(study: Study) -> bool:
+    moves = study.demand.growth_per_year or any(site.intensity_trend_per_year for site in study.sites)
+    lives = [*(each.usable_years for each in study.catalogue), *(each.usable_years for each in study.owned)]
+    ends = any(life is not None for life in lives)
+    later = study.purchase_years != [0] or any(offer.from_year for offer in study.catalogue)
+    return bool(moves or ends or later)
 
 
 def read(path: str | Path) -> Study:

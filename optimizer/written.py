@@ -36,7 +36,7 @@ def plan_scenario(plan: Plan, study: Study) -> Scenario:
                 site=row.site,
                 gpu=row.gpu,
                 model=asked.model,
-                instances=row.instances,
+                instances=row.instances // row.units * row.on[0],
                 tp=row.tp,
                 precision=study.precision,
                 engine=study.engine,
@@ -45,6 +45,7 @@ def plan_scenario(plan: Plan, study: Study) -> Scenario:
                 max_num_seqs=row.max_batch,
             )
             for row in plan.fleet
+            if row.on[0]
         ],
         slo=study.slo,
         accounting=study.accounting,
