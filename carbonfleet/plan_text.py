@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from carbonfleet.text import energy, figure, grams, share, table
 
@@ -17,13 +18,57 @@ def plan_report(plan: Plan, verdict: Verdict | None) -> str:
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
+def beside_report(found: dict[str, Any]) -> str:
+    """Other fleets, the front and the break-even, as far as they were asked for."""
+    blocks = []
+    if "compare" in found:
+        blocks.append(["beside other fleets, same demand, promises and profiles:", *_rivals(found["compare"])])
+    if "pareto" in found:
+        rows = [
+            [figure(r["carbon_price_usd_per_t"]), figure(r["usd"], 4), grams(r["carbon_g"]), _units(r)]
+            for r in found["pareto"]
+        ]
+        head = ["carbon price $/t", "dollars", "carbon", "fleet"]
+        blocks.append(["cost against carbon:", *table(head, rows, text_columns=0)])
+    if "replace_or_keep" in found:
+        rows = [_even(row) for row in found["replace_or_keep"]]
+        head = ["embodied by", "keep", "replace", "less", "even at g/kWh", "even at years"]
+        blocks.append(["replace or keep:", *table(head, rows, text_columns=1)])
+    return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def _even(row: dict[str, Any]) -> list[str]:
+    even = [figure(row[key]) for key in ("breakeven_intensity_g_per_kwh", "breakeven_lifetime_years")]
+    better = "keep" if row["keep_wins"] else "replace"
+    return [f"{row['preset']}, {row['boundary']}", grams(row["keep_g"]), grams(row["new_g"]), better, *even]
+
+
+def _rivals(rows: list[dict[str, Any]]) -> list[str]:
+    best = rows[0]["carbon_g"]
+    cells = []
+    for row in rows:
+        if row["carbon_g"] is None:
+            cells.append([row["name"], "-", "-", "-", "-", row["why"][:60]])
+            continue
+        more = f"{100 * (row['carbon_g'] / best - 1):+.1f} %" if best else "-"
+        cells.append(
+            [row["name"], grams(row["carbon_g"]), more, energy(row["energy_j"]), figure(row["usd"]), _units(row)]
+        )
+    return table(["", "carbon", "against this", "energy", "dollars", "fleet"], cells, text_columns=1)
+
+
+def _units(row: dict[str, Any]) -> str:
+    return ", ".join(f"{count} x {name}" for name, count in row["fleet"].items())
+
+
 def _indented(lines: list[str]) -> list[str]:
     return [f"  {line}" for line in lines]
 
 
 def _proof(plan: Plan) -> list[str]:
     """Objective, bound, gap and the true status."""
-    amount = grams if plan.objective_unit == "g" else lambda value: f"{figure(value, 5)} {plan.objective_unit}"
+    words: dict[str, Callable[[float], str]] = {"g": grams, "J": energy, "usd": lambda value: f"{figure(value, 5)} usd"}
+    amount = words[plan.objective_unit]
     proof = "no bound was proved" if plan.bound is None else f"bound {amount(plan.bound)}"
     gap = "" if plan.gap is None else f", gap {100 * plan.gap:.3g} %"
     return [
@@ -49,7 +94,7 @@ def _fleet(plan: Plan) -> list[str]:
 def _unused(plan: Plan) -> list[str]:
     """Why each other type is not in the plan."""
     lines = [
-        f"  {row.get('gpu', '')} at {row.get('site', '')}: {row.get('why', '')}"
+        f"  {row['gpu']} ({row['host']}{', owned' if row['owned'] else ''}): {row['why']}"
         for row in plan.unused
         if row.get("why")
     ]

@@ -22,6 +22,7 @@ from profiles.units import GRAMS_PER_KG, JOULES_PER_KWH, SECONDS_PER_HOUR, SECON
 from sim.fleet import find_profile
 
 Kind = tuple[str, int, bool, int]
+Setting = tuple[str, int, bool]  # host, tp, owned: what a replay's correction of joules is for
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +105,13 @@ class Choice:
         return f"{self.host.name} ({self.gpu}) tp{self.tp} batch {self.max_batch} at {self.site.name}{kept}"
 
 
-def choices(study: Study, load: Load, seen: dict[Kind, float]) -> Iterator[Choice]:
+def choices(study: Study, load: Load, seen: dict[Kind, float], factors: dict[Setting, float]) -> Iterator[Choice]:
     """Every configuration of every entry at every site where it may stand.
 
     Args:
         study, load: the question.
         seen: utilisation by kind of unit from an earlier round.
+        factors: what replays found a request's joules to be, over what was priced.
 
     Raises:
         InputError: an unknown name, no profile, a price that is needed and missing.
@@ -133,7 +135,8 @@ def choices(study: Study, load: Load, seen: dict[Kind, float]) -> Iterator[Choic
             at_load = seen.get(kind, operating_point(study, load))
             for batch in sorted(set(offer.max_batch)):
                 served = _served(study, load, model, batch)
-                joules = _joules(load, model, served, at_load)
+                factor = factors.get((host.name, tp, isinstance(offer, Owned)), 1.0)
+                joules = [factor * each for each in _joules(load, model, served, at_load)]
                 if all(isinstance(one, str) for one in served) and batch > min(offer.max_batch):
                     continue  # the smallest batch stays, to tell why nothing fits
                 for name in at:

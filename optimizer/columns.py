@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import numpy as np
 
-from optimizer.choices import Amount, Choice, Kind, choices, electricity, hull, undominated
+from optimizer.choices import Amount, Choice, Kind, Setting, choices, electricity, hull, undominated
 from optimizer.demand import HOURS, Load, Slice
 from optimizer.program import Cap, Column, Option, Program
 from optimizer.study import Future, Infeasible, Study, StudySite
@@ -74,12 +74,15 @@ class _Place:
         return float(self.year[days, part.hour].mean()) * moved
 
 
-def build(study: Study, load: Load, seen: dict[Kind, float] | None = None) -> Market:
+def build(
+    study: Study, load: Load, seen: dict[Kind, float] | None = None, factors: dict[Setting, float] | None = None
+) -> Market:
     """The program of a study.
 
     Args:
         study, load: the question.
         seen: utilisation found by an earlier round for kinds of unit; others are priced at `operating_point`.
+        factors: what replays found a request's joules to be in a configuration, over what was priced.
 
     Raises:
         InputError: unknown GPU, host, model or zone; no profile; a price is needed and missing.
@@ -90,7 +93,7 @@ def build(study: Study, load: Load, seen: dict[Kind, float] | None = None) -> Ma
     grid.check_alike({place.site.name: place.signal for place in places})
     seen_at = {p.site.name: [p.at(part, study.ways[part.future]) for part in load.slices] for p in places}
     slices, intensity = merged(load.slices, seen_at)
-    kept = undominated(list(choices(study, load, seen or {})))
+    kept = undominated(list(choices(study, load, seen or {}, factors or {})))
     groups = _groups(kept, study.reconfigure)
     columns, priced, choice_of = _columns(study, load, slices, intensity, kept, groups)
     on = [_on(kept[min(group, key=lambda c: kept[c].idle_w)], slices, intensity) for group in groups]
@@ -147,9 +150,11 @@ def _on(choice: Choice, slices: list[Slice], intensity: dict[str, list[float]]) 
 
 
 def worth(study: Study, amount: Amount) -> float:
-    """The objective: grams, or dollars plus grams at the carbon price."""
+    """The objective: grams, joules, or dollars plus grams at the carbon price."""
     if study.objective == "carbon":
         return amount.carbon_g
+    if study.objective == "energy":
+        return amount.energy_j
     return amount.usd + amount.carbon_g * study.carbon_price_usd_per_t / 1e6
 
 

@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any
 
 from optimizer import columns, demand
-from optimizer.choices import Amount, Kind, operating_point
+from optimizer.choices import Amount, Kind, Setting, operating_point
 from optimizer.columns import Market
 from optimizer.demand import Load
 from optimizer.placed import Placement, fleet, units_on, years
@@ -39,7 +39,8 @@ class NoPlan(CarbonfleetError):  # noqa: N818 - says what is the matter
 class Plan:
     """The answer to a study. `bound` is a proved lower bound of `objective`, `gap` their relative distance.
 
-    `status` is optimal (within the study's gap) or time_limit (the best found, not proved). Objective and bound are in
+    `status` is optimal (within the study's gap), rounded (proved but for units kept on, which were rounded up; the gap
+    holds) or time_limit (the best found, not proved). Objective and bound are in
     `objective_unit`; `usd` is None where no price was given. `unused` says of each type that was not taken why.
     `dispatch` has the share of each class in each slice by pool.
     """
@@ -88,8 +89,11 @@ class Plan:
         }
 
 
-def solve(study: Study) -> Plan:
+def solve(study: Study, factors: dict[Setting, float] | None = None) -> Plan:
     """Find the fleet of a study.
+
+    Args:
+        factors: corrections of joules that a replay asked for (optimizer.refine).
 
     Raises:
         InputError: an unknown name, a missing profile or price, a broken trace or grid file.
@@ -97,19 +101,19 @@ def solve(study: Study) -> Plan:
         NoPlan: none found within the time limit.
     """
     with catalog.using(study.own_catalog):
-        return _solve(study)
+        return _solve(study, factors or {})
 
 
-def _solve(study: Study) -> Plan:
+def _solve(study: Study, factors: dict[Setting, float]) -> Plan:
     load = demand.build(study)
     began, rounds, settled = perf_counter(), 1, False
-    market, solution = _solved(study, load, {}, study.time_limit_s)
+    market, solution = _solved(study, load, {}, factors, study.time_limit_s)
     seen = utilisations(market, solution)
-    while not settled and rounds < _ROUNDS and solution.status == "optimal":
+    while not settled and rounds < _ROUNDS and solution.status in ("optimal", "rounded"):
         left = study.time_limit_s - (perf_counter() - began)
         if left <= 0.0:
             break
-        market, solution = _solved(study, load, seen, left)
+        market, solution = _solved(study, load, seen, factors, left)
         rounds += 1
         found = utilisations(market, solution)
         settled = all(abs(used - seen.get(kind, -1.0)) <= _SETTLED * used for kind, used in found.items())
@@ -118,8 +122,10 @@ def _solve(study: Study) -> Plan:
     return plan if settled else replace(plan, warnings=[*plan.warnings, _UNSETTLED])
 
 
-def _solved(study: Study, load: Load, seen: dict[Kind, float], time_limit_s: float) -> tuple[Market, Solution]:
-    market = columns.build(study, load, seen)
+def _solved(
+    study: Study, load: Load, seen: dict[Kind, float], factors: dict[Setting, float], time_limit_s: float
+) -> tuple[Market, Solution]:
+    market = columns.build(study, load, seen, factors)
     solution = solve_program(market.program, time_limit_s=time_limit_s, gap_rel=study.gap)
     if solution.status == "infeasible":
         raise Infeasible(missing(market))
@@ -171,7 +177,7 @@ def _plan(study: Study, load: Load, market: Market, solution: Solution, rounds: 
         study=study.name,
         status=solution.status,
         objective=objective,
-        objective_unit="g" if study.objective == "carbon" else "usd",
+        objective_unit={"carbon": "g", "energy": "J", "cost": "usd"}[study.objective],
         bound=solution.bound,
         gap=solution.gap,
         fleet=placements,

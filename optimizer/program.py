@@ -24,7 +24,9 @@ from typing import Any, Literal
 
 from profiles.inputs import CarbonfleetError
 
-Status = Literal["optimal", "time_limit", "infeasible", "no_solution"]
+# rounded: proved, but for the units kept on, which were rounded up; the gap tells what that cost
+Status = Literal["optimal", "rounded", "time_limit", "infeasible", "no_solution"]
+MOST_WHOLE_ON = 100  # (group, period) pairs whose units on are whole in the program itself
 _WHOLE = 1e-5  # a unit count further than this from a whole number is a solver failure
 
 
@@ -164,6 +166,8 @@ class _Model:
         import pulp
 
         self.program = program
+        # many units on in many periods: let them be fractions and round them up, which costs less than a unit each
+        self._many_on = sum(map(len, program.running or ())) > MOST_WHOLE_ON
         self._linear: Any = getattr(pulp.LpAffineExpression, "from_list", pulp.LpAffineExpression)
         self._problem = pulp.LpProblem("carbonfleet", pulp.LpMinimize)
         new, whole, real = self._problem.add_variable, pulp.LpInteger, pulp.LpContinuous
@@ -174,7 +178,7 @@ class _Model:
         ]
         self._shares = [new(f"x{k}", 0, steps, kind) for k in range(len(program.columns))]
         self._on = [
-            [new(f"k{g}_{p}", 0, None, real if elastic else whole) for p in range(len(costs))]
+            [new(f"k{g}_{p}", 0, None, real if elastic or self._many_on else whole) for p in range(len(costs))]
             for g, costs in enumerate(program.running or ())
         ]
         self._caps = self._all_caps(elastic)
@@ -267,16 +271,22 @@ class _Model:
         if program.steps:
             shares = [round(share * steps) / steps for share in shares]
         missing = [float(s.varValue) for s in self._slack]
-        kept_on = [[round(k.varValue) for k in row] for row in self._on] if self._on and not self._slack else None
+        kept_on = [[_up(k.varValue) for k in row] for row in self._on] if self._on and not self._slack else None
         if self._slack:
             objective = sum(cap.weight * lacks for cap, lacks in zip(self._caps, missing, strict=True))
         else:
             objective = objective_of(program, units, shares, kept_on)
         bound = min(bound, objective) if math.isfinite(bound) else -math.inf
         gap = relative_gap(objective, bound)
-        status: Status = "optimal" if word == "Optimal" else "time_limit"
+        proved: Status = "rounded" if self._many_on and self._on else "optimal"
+        status: Status = proved if word == "Optimal" else "time_limit"
         known = bound if math.isfinite(bound) else None
         return Solution(status, objective, known, gap, units, shares, missing, 0.0, kept_on)
+
+
+def _up(value: float) -> int:
+    """The next whole number, a solver's tolerance aside."""
+    return math.ceil(value - _WHOLE * max(1.0, value))
 
 
 def objective_of(

@@ -7,12 +7,13 @@ queues. Both are set on the same footing here: the replay's requests, its hours,
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
+from optimizer.choices import Setting
 from optimizer.demand import replay_spec, sample, shape_of, source_trace
 from optimizer.placed import Placement
-from optimizer.plan import Plan
+from optimizer.plan import Plan, solve
 from optimizer.study import Study
 from optimizer.written import plan_scenario, replaced
 from profiles.inputs import CarbonfleetError
@@ -21,6 +22,9 @@ from sim.trace.generator import generate
 from sim.trace.model import Trace
 
 TOLERANCE = 0.05
+ROUNDS = 5
+UNSEEN = 1_000_003  # added to the seed for the requests a verdict rests on
+MOST_CORRECTED = 0.15
 
 
 class Unverified(CarbonfleetError):  # noqa: N818 - says what is the matter
@@ -91,6 +95,75 @@ def replay(plan: Plan, study: Study, run: Runner | None = None) -> Verdict:
         if max(shape_of(study.demand)) > 1.0 and float(summary["horizon_s"]) < 86400.0:
             notes.append("it covers the day's busiest hours only, in which a request costs fewer joules than the mean")
     return Verdict(not misses, misses, rows, int(summary["requests"]["total"]), float(summary["horizon_s"]), notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One turn of plan and replay: what the plan was corrected by, and how far the replay was off it."""
+
+    safe_utilisation: float
+    joules: dict[str, float]  # configuration -> factor on its requests' joules
+    objective: float
+    energy_difference: float | None
+    attainment: float
+
+
+def confirmed(
+    study: Study, run: Runner | None = None, rounds: int = ROUNDS, tell: Callable[[str], None] | None = None
+) -> tuple[Plan, Verdict, list[Round]]:
+    """Plan, replay, correct and plan again until they agree; then judge on requests that no round has seen.
+
+    A round corrects the joules of a pool's requests to what the replay drew, and lowers the safe utilisation where the
+    promises were not kept. Joules that had to be corrected by more than MOST_CORRECTED are no correction but a wrong
+    profile: the plan is then unverified, whatever the last replay says.
+
+    Returns:
+        the last plan, its verdict (of the unseen requests where they are drawn), and every round.
+
+    Raises:
+        Infeasible, InputError, NoPlan: as `solve`.
+    """
+    factors: dict[Setting, float] = {}
+    asked, done = study, list[Round]()
+    while True:
+        plan = solve(asked, factors)
+        verdict = replay(plan, asked, run)
+        found = {row.what: row for row in verdict.rows}
+        kept = found["requests keeping every limit"].replayed
+        words = {f"{host} tp{tp}{', owned' if old else ''}": factor for (host, tp, old), factor in factors.items()}
+        off = found["energy"].difference
+        done.append(Round(asked.safe_utilisation, words, plan.objective, off, kept))
+        if tell is not None:
+            tell(f"round {len(done)}: energy {100 * (off or 0.0):+.1f} %, {100 * kept:.2f} % keep the limits")
+        if verdict.verified or len(done) == rounds:
+            break
+        factors = factors | _corrected(plan, verdict, factors)
+        if kept < study.slo_share:
+            asked = asked.model_copy(update={"safe_utilisation": 0.93 * asked.safe_utilisation})
+    if verdict.verified and replaced(study):
+        verdict = replay(plan, asked.model_copy(update={"seed": study.seed + UNSEEN}), run)
+        verdict = replace(verdict, notes=[*verdict.notes, "judged on requests of a seed that no round has seen"])
+    wrong = [f"{key[0]} tp{key[1]}" for key, factor in factors.items() if abs(factor - 1.0) > MOST_CORRECTED]
+    if wrong:
+        what = f"joules of {', '.join(wrong)} had to be corrected by over {100 * MOST_CORRECTED:g} %: check the profile"
+        verdict = replace(verdict, verified=False, misses=[*verdict.misses, what])
+    return plan, verdict, done
+
+
+def _corrected(plan: Plan, verdict: Verdict, before: dict[Setting, float]) -> dict[Setting, float]:
+    """Each pool's joules of requests as the replay drew them, over what they would be uncorrected."""
+    found = {row.what: row for row in verdict.rows}
+    factors = {}
+    for row in plan.fleet:
+        energy = found.get(f"energy of {row.pool}")
+        if energy is None or not row.dynamic_j:
+            continue
+        key = row.host, row.tp, row.owned
+        powered = row.years[0]["energy_j"] - row.years[0]["dynamic_j"]
+        share = row.years[0]["dynamic_j"] / (powered + row.years[0]["dynamic_j"])
+        dynamic = energy.planned * share
+        factors[key] = before.get(key, 1.0) * max(0.25, 1.0 + (energy.replayed - energy.planned) / dynamic)
+    return factors
 
 
 def require(verdict: Verdict) -> None:

@@ -121,7 +121,7 @@ class Study(Spec):
     sites: list[StudySite] = Field(min_length=1)
     catalogue: list[Offer] = Field(default=[])
     owned: list[Owned] = Field(default=[])
-    objective: Literal["carbon", "cost"] = "carbon"
+    objective: Literal["carbon", "cost", "energy"] = "carbon"
     carbon_price_usd_per_t: NonNegative = 0.0
     start: datetime = datetime(2023, 1, 1, tzinfo=UTC)
     align: Literal["recur"] | None = None
@@ -174,8 +174,8 @@ class Study(Spec):
             raise ValueError("horizon_years must be whole where years are told apart")
         if self.purchase_years[-1] >= self.horizon_years:
             raise ValueError(f"a purchase in year {self.purchase_years[-1]} of {self.horizon_years:g} comes too late")
-        if self.objective == "carbon" and self.carbon_price_usd_per_t:
-            raise ValueError("carbon_price_usd_per_t goes with objective: cost; least carbon knows no price")
+        if self.objective != "cost" and self.carbon_price_usd_per_t:
+            raise ValueError(f"carbon_price_usd_per_t goes with objective: cost; least {self.objective} knows no price")
         return self
 
 

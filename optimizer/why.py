@@ -38,7 +38,7 @@ def unused(study: Study, load: Load, market: Market, solution: Solution, best: f
 
 
 def _why(study: Study, market: Market, own: set[int], alone: Solution, best: float) -> str:
-    unit = "g" if study.objective == "carbon" else "usd"
+    unit = {"carbon": "g", "energy": "J", "cost": "usd"}[study.objective]
     if alone.objective is not None:
         more = f"{100 * (alone.objective / best - 1):+.1f} %" if best else "more"
         proof = "" if alone.status == "optimal" else " (not proved optimal)"

@@ -84,6 +84,9 @@ def headline(plan: Plan) -> str:
     fleet = ", ".join(
         f"{row.units} x {row.host} at {row.site} (tp{row.tp}, batch {row.max_batch})" for row in plan.fleet
     )
-    amount = f"{plan.objective / GRAMS_PER_KG:.4g} kg" if plan.objective_unit == "g" else f"{plan.objective:.4g} $"
+    if plan.objective_unit == "g":
+        amount = f"{plan.objective / GRAMS_PER_KG:.4g} kg"
+    else:
+        amount = f"{plan.objective:.4g} {'$' if plan.objective_unit == 'usd' else 'J'}"
     gap = "no bound" if plan.gap is None else f"gap {100 * plan.gap:.2g} %"
     return f"{fleet}: {amount}, {gap}, {plan.status}, {plan.energy_j / JOULES_PER_KWH:.4g} kWh"

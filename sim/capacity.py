@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -175,7 +176,8 @@ def replicate(
     seeds = [scenario.seed + k for k in range(times)]
     rows = []
     tasks = [(scenario.model_copy(update={"seed": seed}), warm_up_s) for seed in seeds]
-    with ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext() as pool:
+    # spawned, not forked: a solver's threads in this process would not survive a fork
+    with ProcessPoolExecutor(jobs, get_context("spawn")) if jobs > 1 else nullcontext() as pool:
         for row in pool.map(_one, tasks) if pool else map(_one, tasks):
             rows.append(row)
             if progress:
