@@ -7,6 +7,7 @@ from typing import Any
 
 from profiles.units import GRAMS_PER_KG, SECONDS_PER_HOUR, kwh
 
+_LIMITS = (("TTFT", "ttft_s"), ("TPOT", "tpot_s"), ("done within", "deadline_s"))
 _METRICS = (("TTFT", "ttft_s"), ("TPOT", "tpot_s"), ("TBT", "tbt_s"), ("E2E", "e2e_s"), ("queue", "queue_s"))
 _SPARKS = "▁▂▃▄▅▆▇█"
 FIRST_ASSUMPTIONS = 6
@@ -68,7 +69,8 @@ def sparkline(values: Sequence[float]) -> str:
 
 def run_report(summary: dict[str, Any]) -> str:
     """What a run came to, on one screen: latency against the limits, energy, carbon, pools, sites, assumptions."""
-    blocks = [_requests(summary), _latency(summary), _books(summary), _pools(summary), _sites(summary)]
+    blocks = [_requests(summary), _latency(summary), _books(summary), _controls(summary)]
+    blocks += [_pools(summary), _sites(summary)]
     assumed = [_assumption(item) for item in summary["assumptions"]]
     lines = [f"  {text}" for text in assumed[:FIRST_ASSUMPTIONS]]
     if len(assumed) > FIRST_ASSUMPTIONS:
@@ -94,10 +96,41 @@ def _latency(s: dict[str, Any]) -> list[str]:
         cells = [figure(stats.get(q)) for q in ("p50", "p90", "p99", "mean")]
         rows.append([f"{label} s", *cells, figure(slo[key]) if slo.get(key) else ""])
     lines = table(["", "p50", "p90", "p99", "mean", "limit"], rows)
-    if slo.get("ttft_s") or slo.get("tpot_s"):
+    lines += _classes(slo.get("classes", []))
+    if slo.get("ttft_s") or slo.get("tpot_s") or slo.get("classes"):
         worst = "" if slo.get("worst_hour") is None else f" (worst hour {100 * slo['worst_hour']:.2f} %)"
         met = "-" if slo["attainment"] is None else f"{100 * slo['attainment']:.2f} %"
         lines.append(f"SLO met by {met} of all arrivals{worst}")
+    return lines
+
+
+def _classes(classes: list[dict[str, Any]]) -> list[str]:
+    """How each class's promises were kept."""
+    lines = []
+    for each in classes:
+        limits = [f"{name} {figure(each[key])} s" for name, key in _LIMITS if each.get(key) is not None]
+        kept = "-" if each["attainment"] is None else f"{100 * each['attainment']:.2f} %"
+        lines.append(f"{each['name']} ({', '.join(limits) or 'no limit'}): kept by {kept} of {each['requests']:,}")
+    return lines
+
+
+def _controls(s: dict[str, Any]) -> list[str]:
+    """What controls did, and what wrong forecasts cost."""
+    told, regret = s.get("controls"), s.get("regret")
+    lines = []
+    if told:
+        did = [
+            f"{told[key]:,} {words}"
+            for key, words in (("boots", "boots"), ("failures", "failures"), ("retries", "requests sent again"))
+            if told[key]
+        ]
+        did += [f"{told['clock_changes']:,} changes of clock"] if told["clock_changes"] else []
+        if told["deferred"]:
+            did.append(f"{told['deferred']:,} requests deferred by {told['mean_deferral_h']:.1f} h on average")
+        lines.append(f"controls  {', '.join(did) or 'nothing to do'}")
+    if regret:
+        more = f"{100 * regret['share']:+.2f} %"
+        lines.append(f"regret    {grams(regret['carbon_g'])} ({more}) against the same rules with perfect forecasts")
     return lines
 
 

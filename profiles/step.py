@@ -60,6 +60,7 @@ class StepModel:
         self._step_s, self._sequence_s = (term.step_s, term.sequence_s) if term else (0.0, 0.0)
         self._rows = _decode_rows(profile.decode)
         self._batches = sorted(self._rows)
+        self._fastest_s = min(time_s for row in self._rows.values() for _, time_s in row)
         self._decode_power = _PowerByLog2(profile.decode.batch, profile.decode)
         self._prefill = _Prefill(profile.prefill)
         self._lines: dict[int, list[Line]] = {}
@@ -168,7 +169,9 @@ class StepModel:
         below, above, weight, outside = _around(self._batches, batch)
         rows = (self._rows[below], self._rows[above])
         knots = sorted({context for row in rows for context, _ in row})
-        times = [_mix(_at(rows[0], x), _at(rows[1], x), weight) + self._host_s(batch) for x in knots]
+        # beyond the measured batches noise can bend the line down: no step is faster than the fastest measured
+        times = [max(_mix(_at(rows[0], x), _at(rows[1], x), weight), self._fastest_s) for x in knots]
+        times = [time_s + self._host_s(batch) for time_s in times]
         power = self._decode_power(batch)
         if len(knots) == 1:
             return [Line(times[0], 0.0, power, math.inf, outside)]
@@ -176,6 +179,8 @@ class StepModel:
         for (x0, x1), (t0, t1) in zip(_pairs(knots), _pairs(times), strict=True):
             slope = max(0.0, (t1 - t0) / ((x1 - x0) * batch))
             lines.append(Line(t0 - slope * x0 * batch, slope, power, x1 * batch, outside))
+        if lines[0].a_s < 0.1 * self._fastest_s:  # a wild slope, which would reach zero: hold the first point instead
+            lines.insert(0, Line(times[0], 0.0, power, knots[0] * batch, outside))
         last = lines[-1]
         return [*_merged(lines), last._replace(kv_end=math.inf, extrapolated=True)]
 
@@ -266,6 +271,7 @@ class _Prefill:
                     curve.setdefault(points.new_tokens[i], []).append(points.time_s[i])
         self._row = [(float(n), sum(t) / len(t)) for n, t in sorted(curve.items())]
         self.longest = self._row[-1][0]  # more tokens than that are extrapolated
+        self._fastest_s = min(time_s for _, time_s in self._row)
         self._known: dict[int, float] = {}
         self.power_w = _PowerByLog2(points.new_tokens, points)
         self.pair_s = self._fit_pairs(points)
@@ -315,5 +321,5 @@ class _Prefill:
         time_s = self._known.get(tokens)
         if time_s is None:
             time_s = self._row[0][1] if tokens < self._row[0][0] else _at(self._row, tokens)
-            self._known[tokens] = time_s
+            self._known[tokens] = time_s = max(time_s, self._fastest_s)
         return time_s

@@ -247,3 +247,21 @@ def test_the_timeline_tells_batch_kv_and_clock():
     assert gaps == (out > 0).sum()  # a stay for every sequence that decoded
     decoding = np.array(made.played.requests.finish_s) - np.array(made.played.requests.first_token_s)
     assert seconds == pytest.approx(decoding[made.played.requests.instance[0] >= 0].sum(), rel=0.02)
+
+
+def test_what_controls_did_and_how_each_class_fared_is_told():
+    from carbonfleet.report.page import _limits
+    from carbonfleet.text import run_report
+
+    classes = [{"name": "soon", "ttft_s": 1.0}, {"name": "late", "priority": 1, "deadline_s": 28800.0}]
+    made = {"rate_per_s": 0.05, "duration_s": 80000.0, "lengths": "azure-conv"}
+    streams = [{"name": n, "model": "llama-3.1-8b", "slo_class": n, "generator": made} for n in ("soon", "late")]
+    controls = [{"kind": "defer"}, {"kind": "failures", "mtbf_h": 3.0, "repair_h": 0.5}]
+    s = run(asked(generator=None, streams=streams, classes=classes, controls=controls)).summary
+    text = run_report(s)
+    assert "soon (TTFT 1.00 s): kept by" in text
+    assert "late (done within 28,800 s): kept by 100.00 %" in text
+    assert "failures" in text
+    assert "requests deferred by" in text
+    assert "regret" in text
+    assert _limits(s["slo"]) == "soon: TTFT 1.00 s; late: done within 28,800 s"

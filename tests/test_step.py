@@ -137,3 +137,16 @@ def test_decode_that_falls_with_context_is_a_contradiction(paper, tmp_path):
     noisy = table([100, 200], [1.0, 0.97])
     assert contradictions(paper(decode=noisy)) == []
     assert isinstance(profile, Profile)
+
+
+def test_noise_never_makes_a_step_take_no_time(paper):
+    """A noisy measurement: less time for more sequences, and a wild slope; lines that go on must not reach zero."""
+    decode = {"batch": [1, 1, 2, 2], "kv_tokens": [100, 101, 200, 202], "time_s": [1.0, 2.0, 0.5, 0.6]}
+    prefill = {"new_tokens": [10, 20], "past_tokens": [0, 0], "sequences": [1, 1], "time_s": [1.0, 0.5]}
+    model = StepModel(paper(decode=decode | {"power_w": [1.0] * 4}, prefill=prefill | {"power_w": [1.0] * 2}))
+    for batch in (1, 2, 3, 50, 5000):
+        for context in (1, 50, 100, 1000):
+            assert model.decode_time_s(batch, batch * context) >= 0.05
+    for tokens in (1, 15, 30, 10_000):
+        assert model.prefill([(tokens, 0)]).time_s >= 0.5
+        assert model.mixed([(tokens, 0)], 3, 300).time_s >= 0.5

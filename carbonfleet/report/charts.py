@@ -92,7 +92,7 @@ def latency(folder: Folder) -> Spec:
             "encoding": {"x": x, "color": colour},
         },
     ]
-    return _frame() | {"height": 240, "layer": layers}
+    return _frame() | {"height": 240, "layer": layers if limits else layers[:1]}
 
 
 def over_time(folder: Folder, column: str, title: str, scale: float, start_ms: float | None) -> Spec:

@@ -141,7 +141,7 @@ def _headline(s: dict[str, Any]) -> str:
 
 def _kept(s: dict[str, Any]) -> tuple[str, str, str]:
     slo = s["slo"]
-    if not slo.get("ttft_s") and not slo.get("tpot_s"):
+    if not slo.get("ttft_s") and not slo.get("tpot_s") and not slo.get("classes"):
         lost = s["requests"]["total"] - s["requests"]["completed"]
         return ("miss" if lost else "", f"{lost:,} lost", "no latency is promised; requests rejected or unfinished")
     kept = slo["attainment"]
@@ -153,7 +153,13 @@ def _kept(s: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _limits(slo: dict[str, Any]) -> str:
-    named = (("TTFT", "ttft_s"), ("TPOT", "tpot_s"))
+    if slo.get("classes"):
+        return "; ".join(f"{each['name']}: {_own_limits(each)}" for each in slo["classes"])
+    return _own_limits(slo)
+
+
+def _own_limits(slo: dict[str, Any]) -> str:
+    named = (("TTFT", "ttft_s"), ("TPOT", "tpot_s"), ("done within", "deadline_s"))
     return " and ".join(f"{label} {figure(slo[key])} s" for label, key in named if slo.get(key))
 
 
