@@ -16,6 +16,7 @@ from optimizer.choices import hull
 from optimizer.plan import Plan
 from optimizer.program import Column, Option, Program, objective_of, solve_program
 from optimizer.study import Infeasible, Study
+from tests.test_optimizer_study import study as plain
 
 H100, L4 = "h100-sxm-80gb", "l4"
 MOST = 2
@@ -84,21 +85,9 @@ def test_the_hull_has_the_best_of_every_price(points: list[tuple[int, int]]) -> 
 
 
 def study(**changes: Any) -> Study:
-    data: dict[str, Any] = {
-        "demand": {
-            "model": "llama-3.1-8b",
-            "rate_per_s": 30,
-            "buckets": [
-                {"prompt_tokens": 500, "output_tokens": 200, "share": 3},
-                {"prompt_tokens": 2000, "output_tokens": 100, "share": 1},
-            ],
-        },
-        "slo": {"ttft_s": 3.0, "tpot_s": 0.1},
-        "sites": [{"name": "here", "grid": "300"}],
-        "catalogue": [{"gpu": H100, "max_batch": [16, 64]}, {"gpu": L4, "max_batch": [16]}],
-        "gap": 1e-6,
-    }
-    return Study.model_validate({**data, **changes})
+    """The study of test_optimizer_study with an L4 on offer too."""
+    offers = {"catalogue": [{"gpu": H100, "max_batch": [16, 64]}, {"gpu": L4, "max_batch": [16]}]}
+    return plain(**(offers | changes))
 
 
 def grown(growth: float, **changes: Any) -> Study:
