@@ -30,11 +30,15 @@ _LEVELS = [i / 50 for i in range(51)]
 
 @dataclass(frozen=True, slots=True)
 class RequestClass:
-    """Requests of about `prompt_tokens` in and `output_tokens` out (the bucket's means); shares add up to one."""
+    """Requests of about `prompt_tokens` in and `output_tokens` out (the bucket's means); shares add up to one.
+
+    `prompt_to` is the longest prompt of the class; None: no limit.
+    """
 
     prompt_tokens: int
     output_tokens: int
     share: float
+    prompt_to: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,12 +259,26 @@ def poisson_burst(rate_per_s: float, quantile: float) -> float:
 def _from_table(demand: Demand) -> list[RequestClass]:
     rows = demand.buckets or []
     total = sum(row.share for row in rows)
-    return [RequestClass(row.prompt_tokens, row.output_tokens, row.share / total) for row in rows]
+    longest = max((row.prompt_tokens for row in rows), default=0)
+    return [
+        RequestClass(
+            row.prompt_tokens,
+            row.output_tokens,
+            row.share / total,
+            None if row.prompt_tokens == longest else row.prompt_tokens,
+        )
+        for row in rows
+    ]
 
 
 def _from_trace(trace: Trace, demand: Demand) -> list[RequestClass]:
     """Cells of the grid of edges that hold requests, each at the mean lengths of its requests."""
     return [
-        RequestClass(max(1, round(cell.prompt_mean)), max(1, round(cell.output_mean)), cell.share)
+        RequestClass(
+            max(1, round(cell.prompt_mean)),
+            max(1, round(cell.output_mean)),
+            cell.share,
+            None if math.isinf(cell.prompt_to) else max(1, math.ceil(cell.prompt_to) - 1),
+        )
         for cell in buckets(trace, demand.prompt_edges, demand.output_edges)
     ]

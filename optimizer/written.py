@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from optimizer import demand
+from optimizer.placement import routing_plan
 from optimizer.plan import Plan
 from optimizer.study import Study
 from profiles.outputs import write_json, write_text
@@ -17,6 +18,7 @@ def plan_scenario(plan: Plan, study: Study) -> Scenario:
     """The plan as a scenario that `simulate` runs as it is: the study's trace (or its mix, generated) on the fleet."""
     asked = study.demand
     own = not replaced(study)
+    placement = routing_plan(plan, study)
     like = demand.source_trace(asked, study.seed) if asked.trace and not own else None
 
     def located(text: str) -> str:
@@ -47,6 +49,8 @@ def plan_scenario(plan: Plan, study: Study) -> Scenario:
             for row in plan.fleet
             if row.on[0]
         ],
+        routing="planned" if placement is not None else "least-outstanding-tokens",
+        plan=placement,
         slo=study.slo,
         accounting=study.accounting,
         profiles=[located(folder) for folder in study.profiles],

@@ -20,6 +20,7 @@ from profiles.inputs import InputError
 from profiles.profile import load_all, shipped_folder
 from profiles.units import SECONDS_PER_YEAR
 from sim import scenario
+from sim.run import run as simulate_run
 from sim.trace.model import Trace
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "study-two-sites.yaml"
@@ -317,3 +318,29 @@ def test_a_real_replay_keeps_the_promises_near_the_planned_energy() -> None:
     assert abs(energy.difference) < 0.15  # the steady state knows no bursts; refining is the next step
     assert carbon.difference == pytest.approx(energy.difference, abs=1e-6)
     assert kept.replayed >= 0.99
+
+
+def test_a_plan_of_several_pools_is_placed_as_it_says() -> None:
+    """The clean site has room for one unit only: the scenario routes by the plan's shares, not by load."""
+    buckets = [
+        {"prompt_tokens": 100, "output_tokens": 60, "share": 3},
+        {"prompt_tokens": 600, "output_tokens": 60, "share": 1},
+    ]
+    asked = study(
+        demand={"model": "llama-3.1-8b", "rate_per_s": 10, "buckets": buckets},
+        slo={"ttft_s": 3.0, "tpot_s": 0.15},
+        catalogue=[{"gpu": L4, "host": "l4-server-4", "max_batch": [8]}],
+        sites=[{"name": "clean", "grid": "20", "max_gpus": 4}, {"name": "dirty", "grid": "500"}],
+    )
+    plan = optimizer.solve(asked)
+    assert len(plan.fleet) == 2
+    planned = plan_scenario(plan, asked)
+    assert planned.routing == "planned"
+    result = simulate_run(planned, trace=replay_trace(asked))
+    prompts, where = result.trace.prompt_tokens, np.frombuffer(result.played.requests.instance, dtype=np.int64)
+    shares = {(d["class"], d["pool"]): d["share"] for d in plan.dispatch if "peak" not in d["slice"]}
+    for pool in result.pools:
+        mine = (where >= pool.numbers.start) & (where < pool.numbers.stop)
+        for k, tokens in enumerate((100, 600)):
+            wanted = shares.get((k, pool.spec.name), 0.0)
+            assert mine[prompts == tokens].mean() == pytest.approx(wanted, abs=0.01)

@@ -284,7 +284,7 @@ def test_a_plan_is_carried_out_by_bucket_and_hour() -> None:
     document["start"] = "2023-06-02T23:00:00Z"  # a Friday's last hour, then a Saturday's first
     document["pools"] += [document["pools"][0] | {"name": "b"}]
     short, rest = {"max_prompt_tokens": 500, "max_output_tokens": 200}, {}
-    friday = {"days": "weekday", "shares": [{"a": 1.0}, {"a": 0.25, "b": 0.75}]}
+    friday = {"days": "weekday", "shares": [{"a": 1.0}, {"a": 1.0, "b": 3.0}]}  # weights, which need not sum to one
     saturday = {"days": "weekend", "shares": [{"b": 1.0}, {"a": 1.0}]}
     document["plan"] = {"buckets": [short, rest], "slices": [friday, saturday]}
     made = run(Scenario.model_validate(document))

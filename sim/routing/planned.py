@@ -54,7 +54,8 @@ class Planned(ByPool):
                     raise InputError(
                         f"a share of unknown pool {name!r}", field="plan", mend=near_miss(name, everywhere)
                     )
-                rows.append([shares.get(name, 0.0) for name in names])
+                whole = sum(shares.get(name, 0.0) for name in names) or 1.0
+                rows.append([shares.get(name, 0.0) / whole for name in names])
             self._shares.append(rows)
 
     def route(self, now_s: float, prompt: int, output: int, index: int) -> int:
