@@ -30,6 +30,11 @@ def beside_report(found: dict[str, Any]) -> str:
         ]
         head = ["carbon price $/t", "dollars", "carbon", "fleet"]
         blocks.append(["cost against carbon:", *table(head, rows, text_columns=0)])
+    if "hours" in found:
+        year = found["hours"]
+        off = year["operational_g"] / year["planned_g"] - 1.0 if year["planned_g"] else 0.0
+        what = f"every hour of the first year: {grams(year['operational_g'])} operational, {100 * off:+.2f} %"
+        blocks.append([f"{what} of the plan's typical days ({grams(year['planned_g'])}); {energy(year['energy_j'])}"])
     if "replace_or_keep" in found:
         rows = [_even(row) for row in found["replace_or_keep"]]
         head = ["embodied by", "keep", "replace", "less", "even at g/kWh", "even at years"]

@@ -89,7 +89,7 @@ def build(
         Infeasible: a class of requests fits no configuration.
     """
     catalog.llm(study.demand.model)  # an unknown model is named before any missing profile
-    places = [_place(study, site) for site in study.sites]
+    places = [place(study, site) for site in study.sites]
     grid.check_alike({place.site.name: place.signal for place in places})
     seen_at = {p.site.name: [p.at(part, study.ways[part.future]) for part in load.slices] for p in places}
     slices, intensity = merged(load.slices, seen_at)
@@ -172,7 +172,7 @@ def merged(slices: list[Slice], hours: dict[str, list[float]]) -> tuple[list[Sli
     return joined, {name: [key[4 + i] for key in groups] for i, name in enumerate(hours)}
 
 
-def _place(study: Study, site: StudySite) -> _Place:
+def place(study: Study, site: StudySite) -> _Place:
     """Intensity of every hour (UTC) of the year that begins at the study's start."""
     year = timedelta(days=365).total_seconds()
     signal = grid.load(site.grid, scope=site.scope, kind=site.kind)

@@ -12,8 +12,9 @@ from click.testing import CliRunner
 import optimizer
 from carbonfleet.cli.optimize import command
 from optimizer.beside import front, replace_or_keep, rivals
+from optimizer.hours import redispatch
 from optimizer.refine import confirmed
-from optimizer.study import Study
+from optimizer.study import Infeasible, Study
 from profiles.inputs import InputError
 from sim.run import run as simulate
 
@@ -149,12 +150,47 @@ def test_the_command_prints_what_stands_beside_the_plan(tmp_path: Any) -> None:
     file = tmp_path / "study.yaml"
     document = study(owned=[{"gpu": L4, "site": "here", "units": 40}]).model_dump(mode="json", exclude_none=True)
     file.write_text(json.dumps(document))
-    asked = [str(file), "--no-verify", "--compare", "--pareto", "3", "--replace-or-keep", "-q"]
+    asked = [str(file), "--no-verify", "--compare", "--pareto", "3", "--replace-or-keep", "--hours", "-q"]
     shown = CliRunner().invoke(command, [*asked, "-o", str(tmp_path / "out")])
     assert shown.exit_code == 0, shown.output
     for words in ("beside other fleets", "cost against carbon", "replace or keep", "least energy", "not chosen"):
         assert words in shown.output
     found = json.loads((tmp_path / "out" / "beside.json").read_text())
-    assert set(found) == {"compare", "pareto", "replace_or_keep"}
+    assert set(found) == {"compare", "pareto", "replace_or_keep", "hours"}
     refused = CliRunner().invoke(command, ["--melange", str(file), "--compare"])
     assert refused.exit_code == 2
+
+
+def test_every_hour_of_the_year_is_dispatched_on_the_fleet() -> None:
+    """A constant grid: as planned. Two grids with weather: near the plan's own days, and every request served."""
+    steady = study()
+    plan = optimizer.solve(steady)
+    year = redispatch(steady, plan)
+    assert year.hours == 8760
+    assert year.operational_g == pytest.approx(year.planned_g, rel=1e-9)
+    assert year.energy_j == pytest.approx(plan.energy_j / 5, rel=1e-9)
+    two = study(
+        sites=[{"name": "ca", "grid": "US-CAL-CISO", "max_gpus": 4}, {"name": "qc", "grid": "CA-QC", "max_gpus": 4}],
+        demand={
+            "model": "llama-3.1-8b",
+            "rate_per_s": 40,
+            "shape": "diurnal",
+            "buckets": [{"prompt_tokens": 500, "output_tokens": 200}],
+        },
+        catalogue=[{"gpu": A100, "host": "hgx-a100-80gb-4"}],
+    )
+    plan = optimizer.solve(two)
+    year = redispatch(two, plan)
+    assert len(plan.fleet) == 2
+    assert year.operational_g == pytest.approx(year.planned_g, rel=0.02)
+    for hour in (0, 4000, 8759):
+        assert sum(shares[hour] for shares in year.share.values()) == pytest.approx(1.0)
+    assert len(set(year.share[plan.fleet[0].pool])) > 1
+
+
+def test_a_fleet_that_is_too_small_for_an_hour_is_said() -> None:
+    asked = study()
+    plan = optimizer.solve(asked)
+    busier = study(demand=asked.demand.model_dump() | {"rate_per_s": 4000.0})
+    with pytest.raises(Infeasible, match="does not carry every request of hours 0 to 95"):
+        redispatch(busier, plan)

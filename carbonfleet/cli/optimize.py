@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--pareto", type=click.IntRange(2, 50), metavar="N", help="A front of cost against carbon from N carbon prices."
 )
+@click.option("--hours", is_flag=True, help="Dispatch all 8,760 hours of the first year with the plan's fleet.")
 @click.option(
     "--replace-or-keep", is_flag=True, help="The intensity and lifetime at which owned and new units emit the same."
 )
@@ -40,6 +41,7 @@ def command(
     gap: float | None,
     compare: bool,
     pareto: int | None,
+    hours: bool,
     replace_or_keep: bool,
     as_json: bool,
     output: Path | None,
@@ -54,11 +56,11 @@ def command(
     if study is not None and divisible:
         raise click.UsageError("--divisible goes with --melange")
     if melange is not None:
-        if no_verify or output is not None or gap is not None or compare or pareto or replace_or_keep:
+        if no_verify or output is not None or gap is not None or compare or pareto or hours or replace_or_keep:
             raise click.UsageError("--melange prints the optimum; it takes --divisible, --time-limit and --json alone")
         _melange(melange, divisible, time_limit, as_json)
     elif study is not None:
-        more = {"compare": compare, "pareto": pareto, "replace_or_keep": replace_or_keep}
+        more = {"compare": compare, "pareto": pareto, "replace_or_keep": replace_or_keep, "hours": hours}
         _study(study, time_limit, gap, not no_verify, more, as_json, output, quiet)
 
 
@@ -136,6 +138,7 @@ def _beside(study: Study, plan: Plan, more: dict[str, Any], quiet: bool) -> dict
     from dataclasses import asdict
 
     from optimizer import beside
+    from optimizer.hours import redispatch
     from profiles import catalog
 
     found: dict[str, Any] = {}
@@ -147,4 +150,7 @@ def _beside(study: Study, plan: Plan, more: dict[str, Any], quiet: bool) -> dict
             found["pareto"] = beside.front(study, more["pareto"])
         if more["replace_or_keep"]:
             found["replace_or_keep"] = beside.replace_or_keep(study)
+    if more["hours"]:
+        opt.note("dispatching every hour of the first year", quiet)
+        found["hours"] = asdict(redispatch(study, plan))
     return found
