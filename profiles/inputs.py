@@ -12,7 +12,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -212,20 +212,31 @@ def validate(
 
 
 def _keys_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
-    """Field names of the model that stands at `path` inside `model`."""
-    from typing import get_args
-
+    """Field names of the model that stands at `path` inside `model`; a tag in the path chooses among alternatives."""
+    here = [model]
     for part in path:
-        if not isinstance(part, str) or part not in model.model_fields:
-            continue
-        todo = [model.model_fields[part].annotation]
-        while todo:
-            kind = todo.pop()
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                model = kind
-                break
-            todo.extend(get_args(kind))
-    return list(model.model_fields)
+        tagged = [one for one in here if len(here) > 1 and part in _tags(one)]
+        inside = [
+            one.model_fields[part].annotation for one in here if isinstance(part, str) and part in one.model_fields
+        ]
+        if tagged:
+            here = tagged
+        elif inside:
+            here = [one for kind in inside for one in _models_in(kind)] or here
+    return [name for one in here for name in one.model_fields]
+
+
+def _models_in(kind: Any) -> list[type[BaseModel]]:
+    """The models an annotation is made of."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return [kind]
+    return [model for part in get_args(kind) for model in _models_in(part)]
+
+
+def _tags(model: type[BaseModel]) -> set[Any]:
+    """The words by which a model is told apart in a union: of its literal fields."""
+    kinds = [field.annotation for field in model.model_fields.values()]
+    return {word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind)}
 
 
 def sha256(path: str | Path) -> str:

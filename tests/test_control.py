@@ -265,3 +265,14 @@ def test_what_controls_did_and_how_each_class_fared_is_told():
     assert "requests deferred by" in text
     assert "regret" in text
     assert _limits(s["slo"]) == "soon: TTFT 1.00 s; late: done within 28,800 s"
+
+
+def test_a_misspelt_key_of_a_control_is_told_among_its_own(tmp_path):
+    from sim import scenario
+
+    file = tmp_path / "s.yaml"
+    head = "generator: {rate_per_s: 1, duration_s: 600}\nsites: [{name: s, grid: CA-QC}]\n"
+    head += "pools: [{name: p, site: s, gpu: l4, model: llama-3.1-8b, instances: 1}]\n"
+    file.write_text(head + "controls:\n  - {kind: scale, targt: 0.5}\n")
+    with pytest.raises(InputError, match=r"s\.yaml:5: controls\.0\.scale\.targt: unknown key; did you mean target"):
+        scenario.read(file)
