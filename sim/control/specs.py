@@ -92,7 +92,6 @@ class PowerCap(_Spec):
     site: str
     watts: Positive
     clocks: Annotated[list[Clock], Field(min_length=1)] = [0.4, 0.6, 0.8, 1.0]
-    boot_s: NonNegative = 120.0
 
 
 class Defer(_Spec):
