@@ -18,6 +18,7 @@ from optimizer.columns import worth
 from optimizer.plan import Plan
 from optimizer.study import Infeasible, Study
 from profiles import catalog
+from profiles.inputs import InputError
 from profiles.units import JOULES_PER_KWH, SECONDS_PER_HOUR
 
 BLOCK = 96  # hours solved at once
@@ -45,12 +46,26 @@ class _Unit:
     grid_j: list[float]
 
 
+def check(study: Study) -> None:
+    """Whether a study's plan can be dispatched by the hour.
+
+    Raises:
+        InputError: it has futures, or units that reconfigure.
+    """
+    for asked, what in ((study.reconfigure, "reconfigure"), (bool(study.futures), "futures")):
+        if asked:
+            mend = f"leave {what} out for it"
+            raise InputError("the dispatch by the hour knows one configuration and one future", field=what, mend=mend)
+
+
 def redispatch(study: Study, plan: Plan) -> Year:
     """Dispatch all 8,760 hours of the study's first year at its hourly rates and intensities.
 
     Raises:
+        InputError: the study has futures or reconfigures.
         Infeasible: an hour's requests do not fit the fleet (the plan's peak covers less than that hour).
     """
+    check(study)
     with catalog.using(study.own_catalog):
         return _redispatch(study, plan)
 

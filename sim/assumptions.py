@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TypedDict
 
 from sim.fleet import LivePool
 from sim.scenario import Scenario
 
+_MODELLED = "time and power below full clock are modelled (profiles.dvfs)"
+_REASONS = {"clock": _MODELLED, "power-cap": _MODELLED}
 DEFAULT_START = datetime(2023, 1, 1, tzinfo=UTC)
 
 
@@ -90,4 +93,22 @@ def assumptions(scenario: Scenario, pools: list[LivePool], anchored: str, horizo
                 "the unit that leaves the fewest spare GPUs",
             )
         )
+    rows += _stated(scenario)
     return [Assumption(name=n, value=v, source=s, reason=r) for n, v, s, r in rows]
+
+
+def _stated(scenario: Scenario) -> Iterator[tuple[str, str, str, str]]:
+    """What a scenario states beyond its fleet, with the defaults it leaves in force."""
+    for place, control in enumerate(scenario.controls):
+        value = ", ".join(f"{key} {given}" for key, given in control.model_dump(exclude={"kind"}).items())
+        open_ = set(type(control).model_fields) - control.model_fields_set
+        source = f"scenario; by default {', '.join(sorted(open_))}" if open_ else "scenario"
+        yield f"control {place + 1}, {control.kind}", value, source, _REASONS.get(control.kind, "docs/scenario.md")
+    if scenario.kv_transfer is not None:
+        link = scenario.kv_transfer
+        value = f"{link.gb_per_s:g} GB/s, {link.latency_s:g} s, {link.joules_per_gb:g} J/GB"
+        yield "KV transfer", value, "scenario", "prefill and decode on instances of their own"
+    for pool in scenario.pools:
+        if pool.prefix_hit_rate is not None:
+            name = f"prefix hit rate of {pool.name}"
+            yield name, f"{pool.prefix_hit_rate:g}", "scenario", "stated: this share of every prompt is found"

@@ -88,6 +88,7 @@ def find_rate(
         Unreachable: the SLO is not kept even at a 1,024th of the rate (exit code 3).
     """
     _limited(scenario)
+    scenario = _once(scenario)
     trace = load_trace(scenario)
 
     def attempt(factor: float) -> Try:
@@ -132,6 +133,7 @@ def find_instances(
         raise InputError("says not which pool", field="--find-instances", mend=f"name one of {', '.join(names)}")
     if pool is not None and pool not in names:
         raise InputError(f"unknown pool {pool!r}", field="--find-instances", mend=near_miss(pool, names))
+    scenario = _once(scenario)
     place, trace = names.index(pool) if pool is not None else 0, load_trace(scenario)
 
     def attempt(count: float) -> Try:
@@ -175,7 +177,7 @@ def replicate(
         raise InputError(what, field="--replications", mend="use a generator (carbonfleet trace fit writes one)")
     seeds = [scenario.seed + k for k in range(times)]
     rows = []
-    tasks = [(scenario.model_copy(update={"seed": seed}), warm_up_s) for seed in seeds]
+    tasks = [(_once(scenario).model_copy(update={"seed": seed}), warm_up_s) for seed in seeds]
     # spawned, not forked: a solver's threads in this process would not survive a fork
     with ProcessPoolExecutor(jobs, get_context("spawn")) if jobs > 1 else nullcontext() as pool:
         for row in pool.map(_one, tasks) if pool else map(_one, tasks):
@@ -219,6 +221,11 @@ class _Search:
     def best(self, choose: Callable[[Iterable[float]], float]) -> Try:
         """The largest or smallest value that kept the SLO."""
         return self._known[choose(each.value for each in self.tries if each.kept)]
+
+
+def _once(scenario: Scenario) -> Scenario:
+    """The scenario without its second replay under perfect forecasts, of which no figure here speaks."""
+    return scenario.model_copy(update={"regret": False})
 
 
 def _limited(scenario: Scenario) -> None:

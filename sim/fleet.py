@@ -77,8 +77,11 @@ class LivePool:
         return self.units * self.host.gpus - self.spec.gpus
 
 
-def build(scenario: Scenario, start_epoch_s: float, duration_s: float) -> list[LivePool]:
+def build(scenario: Scenario, start_epoch_s: float, duration_s: float, perfect: bool = False) -> list[LivePool]:
     """Look everything up and check that it fits.
+
+    Args:
+        perfect: what decisions believe of the grid is what comes.
 
     Raises:
         InputError: an unknown GPU, model, zone or host, no profile for a pool, a model that does not fit its GPUs,
@@ -88,7 +91,8 @@ def build(scenario: Scenario, start_epoch_s: float, duration_s: float) -> list[L
     for site in scenario.sites:
         signal = grid.load(site.grid, scope=site.scope, kind=site.kind)
         window = signal.window(start_epoch_s, duration_s, align=scenario.align)
-        believed = Believed(window, _day_before(signal, start_epoch_s, scenario), _issued(site, signal), start_epoch_s)
+        before = _day_before(signal, start_epoch_s, scenario) if scenario.controls else None
+        believed = Believed(window, before, _issued(site, signal), start_epoch_s, perfect)
         sites[site.name] = LiveSite(site, signal, window, believed)
     grid.check_alike({name: site.signal for name, site in sites.items()})
     library = load_all([*scenario.profiles, shipped_folder()])

@@ -110,9 +110,7 @@ def _run(
     trace = trace if trace is not None else load_trace(scenario)
     start_s, anchored = start_of(scenario, trace)
     horizon_s = scenario.horizon_s or max(1, math.ceil(trace.span_s / SECONDS_PER_HOUR)) * SECONDS_PER_HOUR
-    pools = fleet.build(scenario, start_s, horizon_s)
-    for pool in pools:
-        pool.site.believed.perfect = perfect
+    pools = fleet.build(scenario, start_s, horizon_s, perfect)
     options: dict[str, Any] = {"start_s": start_s, "horizon_s": horizon_s, "leaping": engine == "leap"}
     played = play(scenario, trace, pools, progress=progress, interrupt=interrupt, **options)
     if played.stopped_s is not None:
@@ -133,7 +131,8 @@ def _run(
     result.summary.update(summary.summarise(result, rules, engine, perf_counter() - began))
     if scenario.regret and not perfect and played.stopped_s is None and foresight(scenario, pools):
         truth = _run(scenario, engine, trace, None, interrupt, perfect=True)
-        result.summary["regret"] = summary.regret(result.summary, truth.summary)
+        if truth.played.stopped_s is None:  # half a year of perfect knowledge is nothing to regret by
+            result.summary["regret"] = summary.regret(result.summary, truth.summary)
     return result
 
 

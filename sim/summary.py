@@ -260,27 +260,32 @@ def _warnings(run: Run, status: NDArray[np.uint8]) -> list[str]:
         if count:
             found.append(f"{count} requests were {kind}")
     for book in run.books:
-        pool, made = book.pool, book.pool.profile.provenance
-        name = f"pool {pool.spec.name}"
-        if made.tier not in ("T0", "cfg") or made.kind in ("predicted", "synthetic"):
-            band = pool.profile.band
-            factors = f"time x/{band.time:g}, power x/{band.power:g}"
-            found.append(f"{name} rests on a {made.kind} profile of tier {made.tier} ({factors})")
-        if pool.profile.layer == "kernels" and pool.profile.engine_term is None:
-            found.append(
-                f"{name}: its profile is of kernels alone, without an engine's host time; real steps are slower"
-            )
-        if POWER_UNKNOWN in (pool.profile.decode.flags or []):
-            found.append(
-                f"{name}: its profile knows no power, so its busy and idle energy and their carbon are missing"
-            )
-        outside_s = sum(run.played.instances[number].ledger.extrapolated_s for number in pool.numbers)
-        if outside_s > 0.01 * book.busy_s:
-            found.append(f"{name}: {outside_s / book.busy_s:.0%} of its busy time lies outside the measured points")
-        if book.end_s > run.horizon_s:
-            drain_s = book.end_s - run.horizon_s
-            found.append(f"{name}: {drain_s:.0f} s of work after the horizon (drain), billed at the last intensity")
+        found += _pool_warnings(run, book)
+    if run.played.controls and run.played.controls.world.clocks.changes:
+        found.append("clocks below full: their step times and power are modelled (profiles.dvfs), not measured")
     worst = max(_balance(run).values())
     if worst > _BALANCE:
         found.append(f"the books do not meet: {worst:.1e} relative; please report this")
+    return found
+
+
+def _pool_warnings(run: Run, book: PoolBooks) -> list[str]:
+    """What a reader must know of one pool."""
+    found = []
+    pool, made = book.pool, book.pool.profile.provenance
+    name = f"pool {pool.spec.name}"
+    if made.tier not in ("T0", "cfg") or made.kind in ("predicted", "synthetic"):
+        band = pool.profile.band
+        factors = f"time x/{band.time:g}, power x/{band.power:g}"
+        found.append(f"{name} rests on a {made.kind} profile of tier {made.tier} ({factors})")
+    if pool.profile.layer == "kernels" and pool.profile.engine_term is None:
+        found.append(f"{name}: its profile is of kernels alone, without an engine's host time; real steps are slower")
+    if POWER_UNKNOWN in (pool.profile.decode.flags or []):
+        found.append(f"{name}: its profile knows no power, so its busy and idle energy and their carbon are missing")
+    outside_s = sum(run.played.instances[number].ledger.extrapolated_s for number in pool.numbers)
+    if outside_s > 0.01 * book.busy_s:
+        found.append(f"{name}: {outside_s / book.busy_s:.0%} of its busy time lies outside the measured points")
+    if book.end_s > run.horizon_s:
+        drain_s = book.end_s - run.horizon_s
+        found.append(f"{name}: {drain_s:.0f} s of work after the horizon (drain), billed at the last intensity")
     return found

@@ -113,8 +113,7 @@ def test_yesterday_is_what_is_believed_of_tomorrow():
     assert believed.at(30 * HOUR, 40 * HOUR) == 116.0
     assert believed.at(2 * HOUR, 5 * HOUR) == 6.0  # of the day before the run
     assert Believed(came, None, None, 0.0).at(2 * HOUR, 5 * HOUR) == 102.0  # unknown: as now
-    believed.perfect = True
-    assert believed.at(30 * HOUR, 40 * HOUR) == 140.0
+    assert Believed(came, before, None, 0.0, perfect=True).at(30 * HOUR, 40 * HOUR) == 140.0
 
 
 BASE: dict[str, Any] = {
@@ -154,6 +153,22 @@ def test_a_site_never_draws_more_than_its_cap():
     assert free > 0.0
     with pytest.raises(InputError, match="hosts of ca alone draw"):
         run(asked(controls=[{"kind": "power-cap", "site": "ca", "watts": 100.0}]))
+
+
+def test_a_cap_that_leaves_room_for_no_instance_ends_and_tells_what_is_left_undone():
+    result = run(asked(controls=[{"kind": "power-cap", "site": "ca", "watts": 1800.0}]))
+    asked_for = result.summary["requests"]
+    assert asked_for["completed"] == 1  # it came at 0 s, before the first tick
+    assert asked_for["unfinished"] == asked_for["total"] - 1
+    assert max(result.summary["balance"].values()) < 1e-9
+
+
+def test_a_cap_closes_only_what_is_open():
+    # at 5,400 s all four boot, and none is open
+    boot = {"kind": "schedule", "at": [[0, 0], [7200, 4]], "boot_s": 3600}
+    pools = [BASE["pools"][0] | {"instances": 4}]
+    result = run(asked(pools=pools, controls=[boot, {"kind": "power-cap", "site": "ca", "watts": 2600.0}]))
+    assert result.summary["pools"][0]["on_share"] < 1.0
 
 
 def test_what_is_off_is_not_billed_and_the_timeline_agrees():
@@ -276,3 +291,12 @@ def test_a_misspelt_key_of_a_control_is_told_among_its_own(tmp_path):
     file.write_text(head + "controls:\n  - {kind: scale, targt: 0.5}\n")
     with pytest.raises(InputError, match=r"s\.yaml:5: controls\.0\.scale\.targt: unknown key; did you mean target"):
         scenario.read(file)
+
+
+def test_what_a_control_assumes_is_told():
+    result = run(asked(controls=[{"kind": "clock", "clocks": [0.6, 1.0]}], regret=False))
+    row = next(each for each in result.summary["assumptions"] if each["name"] == "control 1, clock")
+    assert "clocks [0.6, 1.0], low 0.2, high 0.6" in row["value"]
+    assert row["source"] == "scenario; by default high, intensity, low, pools, tick_s"
+    assert any("modelled (profiles.dvfs)" in each for each in result.summary["warnings"])
+    assert not any("dvfs" in each for each in run(asked()).summary["warnings"])

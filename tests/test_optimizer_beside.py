@@ -157,6 +157,11 @@ def test_the_command_prints_what_stands_beside_the_plan(tmp_path: Any) -> None:
         assert words in shown.output
     found = json.loads((tmp_path / "out" / "beside.json").read_text())
     assert set(found) == {"compare", "pareto", "replace_or_keep", "hours"}
+    for odd in ({"reconfigure": True}, {"futures": [{"name": "a"}]}):
+        file.write_text(json.dumps(document | odd))
+        refused = CliRunner().invoke(command, [str(file), "--hours"])
+        assert refused.exit_code == 1
+        assert next(iter(odd)) in str(refused.exception)
     refused = CliRunner().invoke(command, ["--melange", str(file), "--compare"])
     assert refused.exit_code == 2
 

@@ -96,12 +96,14 @@ def _study(
     """Solve a study, replay and correct it; Unverified (exit 5) after everything was shown and written."""
     from dataclasses import asdict
 
-    from optimizer import refine, solve, study, written
+    from optimizer import hours, refine, solve, study, written
     from profiles.outputs import write_json
 
     asked = study.read(file)
     changes = {"time_limit_s": time_limit, "gap": gap}
     asked = asked.model_copy(update={key: value for key, value in changes.items() if value is not None})
+    if more["hours"]:
+        hours.check(asked)
     opt.note("solving, and replaying the plan" if verify else "solving", quiet)
     verdict, rounds = None, list[refine.Round]()
     if verify:

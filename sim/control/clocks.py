@@ -87,8 +87,10 @@ def power_cap(world: World, spec: PowerCap, order: int) -> None:
     pools = [pool for pool in world.pools if pool.spec.site == spec.site]
     gears = [Gears(pool, spec.clocks) for pool in pools]
 
+    draws = {clock: [each.most_w(clock) for each in gears] for clock in spec.clocks}  # of an instance of each pool
+
     def most_w(clock: float, on: list[int]) -> float:
-        gpus = sum(n * g.most_w(clock if clock in g.clocks else max(g.clocks)) for n, g in zip(on, gears, strict=True))
+        gpus = sum(n * watts for n, watts in zip(on, draws[clock], strict=True))
         spare = sum(pool.spare_gpus * pool.model.idle_w / pool.spec.tp for pool in pools)
         hosts = sum(pool.units * pool.host.power_w for pool in pools) if world.host_power else 0.0
         return (gpus + spare + hosts) * pools[0].pue
@@ -101,8 +103,11 @@ def power_cap(world: World, spec: PowerCap, order: int) -> None:
     def act(now_s: float) -> None:
         on = [world.switch.count(pool, OPEN, DRAINING, BOOTING) for pool in pools]
         clock = next((c for c in sorted(spec.clocks, reverse=True) if most_w(c, on) <= spec.watts), lowest)
-        while most_w(clock, on) > spec.watts and any(on):
-            place = max(range(len(pools)), key=lambda k: on[k] * gears[k].most_w(clock))
+        while most_w(clock, on) > spec.watts:
+            closable = [k for k, pool in enumerate(pools) if world.switch.count(pool, OPEN)]
+            if not closable:
+                break  # the rest drains or boots: it is closed at a later tick
+            place = max(closable, key=lambda k: on[k] * draws[clock][k])
             number = max(n for n in pools[place].numbers if world.switch.state[n] == OPEN)
             world.switch.off(number, now_s, 0.0)
             on[place] -= 1

@@ -28,7 +28,7 @@ class Believed:
         self, window: Window, before: Window | None, issued: Forecast | None, start_s: float, perfect: bool = False
     ) -> None:
         self._window, self._before, self._issued = window, before, issued
-        self._start_s, self.perfect = start_s, perfect
+        self._start_s, self._perfect = start_s, perfect
 
     def at(self, now_s: float, then_s: float) -> float:
         """g/kWh believed at `now_s` of run time `then_s`, which is not before it.
@@ -36,7 +36,7 @@ class Believed:
         Raises:
             InputError: the forecast file does not reach that far.
         """
-        if self.perfect or then_s <= now_s:
+        if self._perfect or then_s <= now_s:
             return self._window.at(then_s)
         if self._issued is not None:
             return self._issued.believed(self._start_s + now_s, self._start_s + then_s)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sim.control.clocks import Clocks
-from sim.control.forecast import Believed
+from sim.control.forecast import DAY_S, Believed
 from sim.control.switch import OPEN, Switch
 from sim.engine.clock import Alarm, Clock
 from sim.engine.dispatch import Dispatch
@@ -16,6 +16,7 @@ from sim.engine.memory import Kv
 if TYPE_CHECKING:
     from sim.fleet import LivePool
 
+PATIENCE_S = 2 * DAY_S  # every forecast and every load has come round in that time
 TICK_PLACE = 0.3  # after arrivals and boots of the same instant, before boundaries
 
 
@@ -63,20 +64,34 @@ class World:
         return sum(self.load[n] for n in numbers) / (pool.token_limit * len(numbers)) if numbers else 1.0
 
     def every(self, tick_s: float, order: int, act: Callable[[float], None]) -> None:
-        """Call `act` with the time every `tick_s`, from 0 on, until the horizon is over and every request has ended."""
-        times = 0
+        """Call `act` with the time every `tick_s`, from 0 on, until the horizon is over and every request has ended.
+
+        Past the horizon it gives up when nothing has moved for `PATIENCE_S`: requests that wait for an instance which
+        no control will open again are unfinished.
+        """
+        times, moved_s, seen = 0, 0.0, self._moves()
 
         def tick() -> None:
-            nonlocal times
+            nonlocal times, moved_s, seen
             now_s = times * tick_s
             self.switch.settle(now_s)
             act(now_s)
             times += 1
-            if times * tick_s < self.horizon_s or self.dispatch.ended < self.dispatch.requests.size:
+            if times * tick_s < self.horizon_s:
+                moved_s = now_s
+            elif self.dispatch.ended == self.dispatch.requests.size:
+                return
+            elif any(self.load) or seen != (seen := self._moves()):
+                moved_s = now_s
+            if now_s - moved_s < PATIENCE_S:
                 alarm.set(times * tick_s)
 
         alarm = Alarm(self.clock, TICK_PLACE + 0.001 * order, tick)
         alarm.set(0.0)
+
+    def _moves(self) -> tuple[int, int, int]:
+        """What changes whenever something happens beside the ticks."""
+        return self.dispatch.ended, self.switch.boots, self.switch.failures
 
     def once(self, time_s: float, order: int, act: Callable[[float], None]) -> None:
         """Call `act` at a time of the run."""
