@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from optimizer.choices import hull
-from optimizer.program import Cap, Column, Option, Program, solve_program
+from optimizer.program import Cap, Column, Option, Program
+from optimizer.solver import solve_program
 from profiles import catalog
 
 GPUS = (

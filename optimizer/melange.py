@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from optimizer.program import Column, Option, Program, Solution, solve_program
+from optimizer.program import Column, Option, Program
+from optimizer.solver import Solution, solve_program
 from profiles.inputs import InputError, validate
 
 _Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -8,7 +8,7 @@ from typing import Any
 from optimizer.choices import Amount
 from optimizer.columns import Market
 from optimizer.demand import Load
-from optimizer.program import Solution
+from optimizer.solver import Solution
 
 
 @dataclass(frozen=True, slots=True)

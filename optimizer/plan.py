@@ -15,7 +15,7 @@ from optimizer.choices import Amount, Kind, Setting, operating_point
 from optimizer.columns import Market
 from optimizer.demand import Load
 from optimizer.placed import Placement, fleet, units_on, years
-from optimizer.program import Solution, shortfall, solve_program
+from optimizer.solver import Solution, shortfall, solve_program
 from optimizer.study import Infeasible, Study, StudySite
 from optimizer.why import unused
 from profiles import catalog

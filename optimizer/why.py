@@ -6,7 +6,8 @@ from typing import Any
 
 from optimizer.columns import Market
 from optimizer.demand import Load
-from optimizer.program import Solution, restricted, solve_program
+from optimizer.program import restricted
+from optimizer.solver import Solution, solve_program
 from optimizer.study import Study
 
 _WHY_LIMIT_S = 5.0  # seconds the solver may spend on telling why one unused type lost

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optimizer.program import Cap, Column, Option, Program, objective_of, restricted, shortfall, solve_program
+from optimizer.program import Cap, Column, Option, Program, objective_of, restricted
+from optimizer.solver import shortfall, solve_program
 
 MOST = 3  # units of an option in the brute force
 money = st.integers(0, 40).map(lambda n: n / 4)

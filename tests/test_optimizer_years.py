@@ -14,7 +14,8 @@ import optimizer
 from optimizer import demand
 from optimizer.choices import hull
 from optimizer.plan import Plan
-from optimizer.program import Column, Option, Program, objective_of, solve_program
+from optimizer.program import Column, Option, Program, objective_of
+from optimizer.solver import solve_program
 from optimizer.study import Infeasible, Study
 from tests.test_optimizer_study import study as plain
 

@@ -1,0 +1,271 @@
+"""Solves optimizer/program.py's program with HiGHS through PuLP; the same calls pass PuLP 3.3 and 4."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from optimizer.program import Cap, Level, Program, Total, objective_of, relative_gap
+from profiles.inputs import CarbonfleetError
+
+# rounded: proved, but for the units kept on, which were rounded up; the gap tells what that cost
+Status = Literal["optimal", "rounded", "time_limit", "infeasible", "no_solution"]
+MOST_WHOLE_ON = 100  # (group, period) pairs whose units on are whole in the program itself
+_WHOLE = 1e-5  # a unit count further than this from a whole number is a solver failure
+Terms = list[tuple[Any, float]]
+
+
+class SolverError(CarbonfleetError):
+    """The solver ended in a state that is neither a plan nor a proof that there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """What the solver proved: units per option, share per column, objective, bound, relative gap, true status.
+
+    `missing` is filled by `shortfall` only: how much is lacking of the limit of each cap, then of each total and of
+    each level that has one.
+    """
+
+    status: Status
+    objective: float | None
+    bound: float | None
+    gap: float | None
+    units: list[int]
+    shares: list[float]
+    missing: list[float]
+    wall_s: float
+    kept_on: list[list[int]] | None = None  # units on by group and period, where running costs
+
+
+def solve_program(program: Program, *, time_limit_s: float = 60.0, gap_rel: float = 1e-4) -> Solution:
+    """The cheapest plan within `gap_rel`, or the best one found when the time is up.
+
+    Raises:
+        SolverError: the solver failed (not: infeasible, which is a status).
+    """
+    if program.unserved():
+        return Solution("infeasible", None, None, None, [], [], [], 0.0)
+    return _solve(program, False, time_limit_s, gap_rel)
+
+
+def shortfall(program: Program, *, time_limit_s: float = 30.0) -> Solution:
+    """The smallest weighted loosening of the limits that lets every demand be served (elastic solve)."""
+    return _solve(program, True, time_limit_s, 1e-3)
+
+
+def _solve(program: Program, elastic: bool, time_limit_s: float, gap_rel: float) -> Solution:
+    """Building counts against the time limit."""
+    began = time.perf_counter()
+    model = _Model(program, elastic)
+    left = max(0.05, time_limit_s - (time.perf_counter() - began))
+    return replace(model.solve(left, gap_rel), wall_s=time.perf_counter() - began)
+
+
+class _Model:
+    """One PuLP problem. With `elastic` every limit may be missed at its weight, and nothing else costs."""
+
+    def __init__(self, program: Program, elastic: bool) -> None:
+        import pulp
+
+        self.program, self._elastic = program, elastic
+        # Many units on in many periods: let them be fractions and round them up, which costs less than a unit each.
+        # Not where that could break a limit on what runs.
+        limited = program.totals or any(level.limit is not None for level in program.levels)
+        self._many_on = sum(map(len, program.running or ())) > MOST_WHOLE_ON and not limited
+        self._linear: Any = getattr(pulp.LpAffineExpression, "from_list", pulp.LpAffineExpression)
+        self._problem = pulp.LpProblem("carbonfleet", pulp.LpMinimize)
+        self._new, self._int, self._real = self._problem.add_variable, pulp.LpInteger, pulp.LpContinuous
+        self._steps = program.steps or 1
+        self._slack: Terms = []  # with its weight, one a limit
+        self._variables()
+        self._rows()
+        self._scale = self._objective()
+
+    def _variables(self) -> None:
+        program, new, whole, real = self.program, self._new, self._int, self._real
+        self._units = [
+            new(f"n{i}", 0, None if self._elastic else option.max_units, whole)
+            for i, option in enumerate(program.options)
+        ]
+        kind = whole if program.steps else real
+        self._shares = {k: new(f"x{k}", 0, self._steps, kind) for k in program.alive()}
+        free = self._elastic or self._many_on
+        self._on = [
+            [new(f"k{g}_{p}", 0, None, real if free else whole) for p in range(len(costs))]
+            for g, costs in enumerate(program.running or ())
+        ]
+        self._levels = [new(f"v{i}", 0, None, real) for i in range(len(program.levels))]
+
+    def _rows(self) -> None:
+        self._serve()
+        self._fill()
+        for link in self.program.links:
+            self._row([(self._shares[k], c) for k, c in link.items() if k in self._shares], "==")
+        for cap in self._all_caps():
+            self._limit([(self._units[o], use) for o, use in cap.use.items()], cap.limit, cap.weight, cap.whole)
+        for total in self.program.totals:
+            self._limit(self._of_total(total), total.limit, total.weight)
+        for variable, level in zip(self._levels, self.program.levels, strict=True):
+            self._state_level(variable, level)
+
+    def _row(self, terms: Terms, sense: str, right: float = 0.0) -> None:
+        if terms:
+            left = self._linear(terms)
+            self._problem += left == right if sense == "==" else left <= right
+
+    def _limit(self, terms: Terms, limit: float, weight: float, whole: bool = False) -> None:
+        """A row that an elastic solve may miss."""
+        if self._elastic:
+            kind = self._int if whole else self._real
+            self._slack.append((self._new(f"s{len(self._slack)}", 0, None, kind), weight))
+            terms = [*terms, (self._slack[-1][0], -1.0)] if terms else []
+        self._row(terms, "<=", limit)
+
+    def _all_caps(self) -> list[Cap]:
+        """The caps; in an elastic solve every option's own limit becomes one, so that it can be loosened too."""
+        own = [
+            Cap(float(option.max_units), {i: 1.0}, whole=True)
+            for i, option in enumerate(self.program.options)
+            if self._elastic and option.max_units is not None
+        ]
+        return [*self.program.caps, *own]
+
+    def _serve(self) -> None:
+        serving: list[Terms] = [[] for _ in self.program.slice_of]
+        for k, x in self._shares.items():
+            column = self.program.columns[k]
+            serving[column.demand].append((x, 1.0))
+            if column.also is not None:
+                serving[column.also].append((x, 1.0))
+        for terms in serving:
+            self._problem += self._linear(terms) == self._steps
+
+    def _fill(self) -> None:
+        """Capacity: of what is on, of what is there, and with the units that are to spare."""
+        program = self.program
+        loading: dict[tuple[int, int], Terms] = {}
+        for k, x in self._shares.items():
+            column = program.columns[k]
+            if column.load:
+                key = column.option, program.slice_of[column.demand]
+                loading.setdefault(key, []).append((x, column.load / self._steps))
+        most: dict[tuple[int, int], float] = {}  # the load of a group if it took everything
+        for (group, slice_), terms in loading.items():
+            key = group, program.period(slice_)
+            most[key] = max(most.get(key, 0.0), sum(load for _, load in terms) * self._steps)
+        used = {key: self._used(*key, load) for key, load in most.items() if program.spare.get(key[0])}
+        for (group, slice_), terms in loading.items():
+            if group in program.hourly:
+                limit = program.hourly[group]
+                self._row(terms if limit is not None else [], "<=", limit or 0.0)
+                continue
+            key = group, program.period(slice_)
+            spare = [(used[key], float(program.spare[group]))] if key in used else []
+            self._row([*terms, *spare, *((n, -1.0) for n in self._room(*key))], "<=")
+        if self._on:
+            for group, period in most:
+                there = [(self._units[o], -1.0) for o in program.members(group, period)]
+                if group not in program.hourly:
+                    self._row([(self._on[group][period], 1.0), *there], "<=")
+
+    def _room(self, group: int, period: int) -> list[Any]:
+        """The variables whose sum is a group's units on."""
+        if self._on:
+            return [self._on[group][period]]
+        return [self._units[o] for o in self.program.members(group, period)]
+
+    def _used(self, group: int, period: int, load: float) -> Any:
+        """A switch that must be on where any unit of the group is, so that its spare units are there too."""
+        switch = self._new(f"w{group}_{period}", 0, 1, self._int)
+        most = math.ceil(load) + self.program.spare[group]
+        self._row([*((n, 1.0) for n in self._room(group, period)), (switch, -float(most))], "<=")
+        return switch
+
+    def _state_level(self, variable: Any, level: Level) -> None:
+        """The level is at least what every slice draws; its own limit may be missed in an elastic solve."""
+        program = self.program
+        period = program.period(level.slices[0])
+        on = [(n, use) for group, use in level.on.items() for n in self._room(group, period)]
+        drawn: dict[int, Terms] = {slice_: [] for slice_ in level.slices}
+        for k, use in level.columns.items():
+            if k in self._shares:
+                drawn[program.slice_of[program.columns[k].demand]].append((self._shares[k], use / self._steps))
+        for terms in drawn.values():
+            self._row([*on, *terms, (variable, -1.0)], "<=")
+        if level.limit is not None:
+            self._limit([(variable, 1.0)], level.limit, level.weight)
+
+    def _of_total(self, total: Total) -> Terms:
+        terms = [(self._units[o], use) for o, use in total.options.items()]
+        terms += [(self._shares[k], use / self._steps) for k, use in total.columns.items() if k in self._shares]
+        terms += [(n, use) for (g, p), use in total.running.items() for n in self._room(g, p)]
+        return terms + [(self._levels[i], use) for i, use in total.levels.items()]
+
+    def _objective(self) -> float:
+        program = self.program
+        terms = list(self._slack)
+        if not self._elastic:
+            terms = [(n, o.cost) for n, o in zip(self._units, program.options, strict=True)]
+            terms += [(x, program.columns[k].cost / self._steps) for k, x in self._shares.items()]
+            terms += [(v, level.cost) for v, level in zip(self._levels, program.levels, strict=True)]
+            for row, costs in zip(self._on, program.running or (), strict=True):
+                terms += list(zip(row, costs, strict=True))
+        sizes = [abs(cost) for _, cost in terms if cost]
+        scale = statistics.median(sizes) if sizes else 1.0  # keeps grams of 1e9 within the solver's tolerances
+        self._problem.setObjective(self._linear([(variable, cost / scale) for variable, cost in terms]))
+        return scale
+
+    def solve(self, time_limit_s: float, gap_rel: float) -> Solution:
+        """Run HiGHS and read its own status and bound: PuLP calls a plan found at a time limit optimal."""
+        import pulp
+
+        solver = pulp.HiGHS(msg=False, timeLimit=time_limit_s, gapRel=gap_rel)
+        try:
+            self._problem.solve(solver)
+            model = self._problem.solverModel
+            word = model.modelStatusToString(model.getModelStatus())
+            bound = float(model.getInfo().mip_dual_bound) * self._scale
+        except (pulp.PulpError, AttributeError) as error:
+            raise SolverError(f"the solver failed ({error or type(error).__name__}); try another time limit") from error
+        values = [variable.varValue for variable in self._units]
+        if word in ("Infeasible", "Primal infeasible or unbounded"):
+            return Solution("infeasible", None, None, None, [], [], [], 0.0)
+        known = math.isfinite(bound)
+        if word not in ("Optimal", "Time limit reached"):
+            raise SolverError(f"the solver ended with {word!r}; report it with the study that led here")
+        if not math.isfinite(model.getInfo().objective_function_value) or not self._whole(values):
+            return Solution("no_solution", None, bound if known else None, None, [], [], [], 0.0)
+        return self._read(word, bound)
+
+    def _whole(self, values: list[Any]) -> bool:
+        return all(v is not None and abs(v - round(v)) <= _WHOLE * max(1.0, abs(v)) for v in values)
+
+    def _read(self, word: str, bound: float) -> Solution:
+        """The answer, its objective added up again from whole units and shares rather than taken from the solver."""
+        program, steps = self.program, self._steps
+        units = [round(variable.varValue) for variable in self._units]
+        shares = [0.0] * len(program.columns)
+        for k, x in self._shares.items():
+            share = min(1.0, max(0.0, float(x.varValue) / steps))
+            shares[k] = round(share * steps) / steps if program.steps else share
+        missing = [float(s.varValue) for s, _ in self._slack]
+        kept_on = [[_up(k.varValue) for k in row] for row in self._on] if self._on and not self._elastic else None
+        if self._elastic:
+            objective = sum(weight * lacks for (_, weight), lacks in zip(self._slack, missing, strict=True))
+        else:
+            objective = objective_of(program, units, shares, kept_on)
+        bound = min(bound, objective) if math.isfinite(bound) else -math.inf
+        gap = relative_gap(objective, bound)
+        proved: Status = "rounded" if self._many_on and self._on else "optimal"
+        status: Status = proved if word == "Optimal" else "time_limit"
+        known = bound if math.isfinite(bound) else None
+        return Solution(status, objective, known, gap, units, shares, missing, 0.0, kept_on)
+
+
+def _up(value: float) -> int:
+    """The next whole number, a solver's tolerance aside."""
+    return math.ceil(value - _WHOLE * max(1.0, value))
