@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optimizer.choices import hull
 from optimizer.program import Cap, Column, Option, Program
+from optimizer.pruned import hull
 from optimizer.solver import solve_program
 from profiles import catalog
 

@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from optimizer.plan import NoPlan, Plan, solve
+from optimizer.purchase import priced
 from optimizer.study import Infeasible, Study
 from profiles import catalog
 from profiles.inputs import InputError
-from profiles.units import JOULES_PER_KWH, SECONDS_PER_YEAR
+from profiles.units import JOULES_PER_KWH
 
 PRICES_USD_PER_T = (0.0, 10.0, 30.0, 100.0, 200.0, 400.0, 800.0, 1600.0, 5000.0, 20000.0)
 TIE_USD_PER_T = 0.01  # of fleets that cost the same, the greenest
@@ -68,7 +69,7 @@ def _others(study: Study) -> Iterator[tuple[str, Study]]:
     for gpu in dict.fromkeys(catalog.gpu(offer.gpu).name for offer in study.catalogue):
         only = [offer for offer in study.catalogue if catalog.gpu(offer.gpu).name == gpu]
         yield f"{gpu} alone, new", study.model_copy(update={"catalogue": only, "owned": []})
-    if _priced(study):
+    if all(priced(study, offer) for offer in study.catalogue):
         tie = {"objective": "cost", "carbon_price_usd_per_t": TIE_USD_PER_T}
         yield "least cost", study.model_copy(update=tie)
     if study.objective != "carbon":
@@ -78,11 +79,6 @@ def _others(study: Study) -> Iterator[tuple[str, Study]]:
         yield "what is owned, nothing bought", study.model_copy(update={"catalogue": []})
     if study.owned and study.catalogue:
         yield "all new", study.model_copy(update={"owned": []})
-
-
-def _priced(study: Study) -> bool:
-    prices = study.accounting.gpu_price_usd_per_h
-    return all(offer.price_usd_per_h is not None or offer.gpu in prices for offer in study.catalogue)
 
 
 def front(study: Study, points: int = len(PRICES_USD_PER_T)) -> list[dict[str, Any]]:
@@ -138,7 +134,6 @@ def replace_or_keep(study: Study) -> list[dict[str, Any]]:
         saved = old.operational_g - new.operational_g
         factor = new.embodied_g / saved if saved > 0 else None
         mean = old.operational_g / old.energy_j * JOULES_PER_KWH
-        years = plan_years(new)
         rows.append(
             {
                 "preset": preset,
@@ -148,12 +143,9 @@ def replace_or_keep(study: Study) -> list[dict[str, Any]]:
                 "keep_wins": old.carbon_g < new.carbon_g,
                 "mean_intensity_g_per_kwh": mean,
                 "breakeven_intensity_g_per_kwh": None if factor is None else mean * factor,
-                "breakeven_lifetime_years": None if factor is None else max(years, rules.lifetime_years * factor),
+                "breakeven_lifetime_years": None
+                if factor is None
+                else max(study.horizon_years, rules.lifetime_years * factor),
             }
         )
     return rows
-
-
-def plan_years(plan: Plan) -> float:
-    """A plan's horizon in years."""
-    return plan.horizon_s / SECONDS_PER_YEAR

@@ -1,97 +1,86 @@
-"""What can be chosen: each unit in each configuration at each site, what it costs and what a request costs on it.
+"""What can be chosen: each unit in each configuration at each site, and what a request costs on it.
 
-A powered unit draws idle and host watts all horizon; a request adds its joules above idle. Grams of new units are
-avoidable carbon: embodied whole at purchase minus what remains at the end of the horizon, linear over lifetime.
-Owned units are sunk: no embodied carbon and no price.
+A powered unit draws idle and host watts as long as it is on; a request adds its joules above idle.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from optimizer.demand import Load
-from optimizer.study import Offer, Owned, Study, StudySite
-from profiles import catalog, embodied
+from optimizer.amount import Amount, drawn
+from optimizer.demand import Load, RequestClass
+from optimizer.offers import Offer, Owned, Role, Unit
+from optimizer.study import Study, StudySite
+from profiles import catalog, dvfs
 from profiles.inputs import InputError
 from profiles.profile import Profile, load_all, shipped_folder
 from profiles.serve import Mix, Served, part_load_j, serve, within
 from profiles.step import StepModel
-from profiles.units import GRAMS_PER_KG, JOULES_PER_KWH, SECONDS_PER_HOUR, SECONDS_PER_YEAR
 from sim.fleet import find_profile
 
-Kind = tuple[str, int, bool, int]
-Setting = tuple[str, int, bool]  # host, tp, owned: what a replay's correction of joules is for
+Kind = tuple[str, str, int, str, bool, int]  # what shares a utilisation
+Setting = tuple[str, str, int, str, float, str, bool]  # what a replay's correction of joules is for
 
 
 @dataclass(frozen=True, slots=True)
-class Amount:
-    """Grams of operational and embodied carbon, dollars, and joules drawn from the grid (PUE included)."""
+class Config:
+    """How a unit's instances run: model, GPUs an instance, precision, share of the full clock, role, max_num_seqs."""
 
-    operational_g: float = 0.0
-    embodied_g: float = 0.0
-    usd: float = 0.0
-    energy_j: float = 0.0
-
-    def __add__(self, other: Amount) -> Amount:
-        return Amount(
-            self.operational_g + other.operational_g,
-            self.embodied_g + other.embodied_g,
-            self.usd + other.usd,
-            self.energy_j + other.energy_j,
-        )
-
-    def times(self, factor: float) -> Amount:
-        """All of it, `factor` times."""
-        return Amount(self.operational_g * factor, self.embodied_g * factor, self.usd * factor, self.energy_j * factor)
-
-    @property
-    def carbon_g(self) -> float:
-        """Operational and embodied grams."""
-        return self.operational_g + self.embodied_g
+    model: str
+    tp: int
+    precision: str
+    clock: float
+    role: Role
+    max_batch: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choice:
-    """One unit in one configuration at one site; `served` has a request's cost per class, or why it cannot be."""
+    """One unit in one configuration at one site.
+
+    `served` has a request's cost per class, or why it cannot be; `joules` per class above idle at the operating point,
+    the KV transfer of who only prefills included.
+    """
 
     site: StudySite
     host: catalog.Host
-    tp: int
-    max_batch: int
-    owned: bool
+    unit: Offer | Owned
     source: int  # position in catalogue (or owned): configurations of one entry share its stock
-    instances: int
+    config: Config
     idle_w: float
     nameplate_w: float | None
     profile: Profile
     served: list[Served | str]
-    joules: list[float]  # above idle, per request of each class at the operating point
-    embodied_kg: tuple[float, float]  # of a new unit: its GPUs, and the rest of it; nothing for owned ones
-    usd_per_h: float
-    from_year: int = 0
-    usable_years: int | None = None
+    joules: list[float]
 
-    def bought(self, study: Study, year: int) -> Amount:
-        """What one unit bought in a year costs: avoidable embodied grams, and its price to the horizon's end."""
-        left, rules = study.horizon_years - year, study.accounting
-        if self.usable_years is not None:
-            left = min(left, self.usable_years)
-        used_kg = self.embodied_kg[0] * min(1.0, left / rules.lifetime_years)
-        used_kg += self.embodied_kg[1] * min(1.0, left / rules.host_lifetime_years)
-        return Amount(0.0, used_kg * GRAMS_PER_KG, self.usd_per_h * left * SECONDS_PER_YEAR / SECONDS_PER_HOUR)
+    @property
+    def owned(self) -> bool:
+        """Whether it was bought before the study."""
+        return isinstance(self.unit, Owned)
 
-    def kept_on(self, gkwh_s: float, seconds: float) -> Amount:
-        """What one unit draws that is on for `seconds`, with `gkwh_s` the integral of the intensity over them."""
-        power_j = self.idle_w * self.site.pue * seconds
-        grams = self.idle_w * self.site.pue * gkwh_s / JOULES_PER_KWH
-        return Amount(grams, 0.0, 0.0, power_j) + electricity(self.site, power_j)
+    @property
+    def hourly(self) -> bool:
+        """Whether it is rented by the hour."""
+        return isinstance(self.unit, Offer) and self.unit.tenure == "on-demand"
+
+    @property
+    def instances(self) -> int:
+        """Instances on one unit."""
+        return self.host.gpus // self.config.tp
 
     @property
     def kind(self) -> Kind:
-        """What shares a utilisation: host, tp, owned or new, and the entry it comes from."""
-        return self.host.name, self.tp, self.owned, self.source
+        """What shares a utilisation: host, model, tp, role, owned or new, and the entry it comes from."""
+        return self.host.name, self.config.model, self.config.tp, self.config.role, self.owned, self.source
+
+    @property
+    def setting(self) -> Setting:
+        """What a correction of joules is for: the batch apart, all of the configuration."""
+        own = self.config
+        return self.host.name, own.model, own.tp, own.precision, own.clock, own.role, self.owned
 
     @property
     def gpu(self) -> str:
@@ -101,8 +90,25 @@ class Choice:
     @property
     def label(self) -> str:
         """How a plan calls it."""
-        kept = ", owned" if self.owned else ""
-        return f"{self.host.name} ({self.gpu}) tp{self.tp} batch {self.max_batch} at {self.site.name}{kept}"
+        own = self.config
+        words = [f"{self.host.name} ({self.gpu}) tp{own.tp} batch {own.max_batch}"]
+        words += [f"clock {own.clock:g}"] if own.clock < 1.0 else []
+        words += [own.role] if own.role != "both" else []
+        return f"{' '.join(words)} at {self.site.name}{', owned' if self.owned else ''}"
+
+    def busy_s(self, c: int, safe: float) -> float | None:
+        """Unit seconds that a request of class c takes of a unit used up to its safe share; None where it cannot be."""
+        served = self.served[c]
+        return None if isinstance(served, str) else served.instance_s / (self.instances * safe)
+
+    def grid_j(self, c: int) -> float:
+        """Joules from the grid that a request of class c adds."""
+        return self.joules[c] * self.site.pue
+
+    def kept_on(self, gkwh_s: float, seconds: float, year: int = 0) -> Amount:
+        """What one unit draws that is on for `seconds`, with `gkwh_s` the integral of the intensity over them."""
+        mean = gkwh_s / seconds if seconds else 0.0
+        return drawn(self.site, self.idle_w * self.site.pue * seconds, mean, year)
 
 
 def choices(study: Study, load: Load, seen: dict[Kind, float], factors: dict[Setting, float]) -> Iterator[Choice]:
@@ -114,95 +120,80 @@ def choices(study: Study, load: Load, seen: dict[Kind, float], factors: dict[Set
         factors: what replays found a request's joules to be, over what was priced.
 
     Raises:
-        InputError: an unknown name, no profile, a price that is needed and missing.
+        InputError: an unknown name, no profile.
     """
     library = load_all([*study.profiles, shipped_folder()])
     sites = {site.name: site for site in study.sites}
-    offers: list[tuple[Offer | Owned, list[str], int]] = [
+    entries: list[tuple[Offer | Owned, list[str], int]] = [
         (offer, offer.sites or list(sites), i) for i, offer in enumerate(study.catalogue)
     ]
-    offers += [(owned, [owned.site], i) for i, owned in enumerate(study.owned)]
-    llm = catalog.llm(study.demand.model).name
-    for entry, at, source in offers:
+    entries += [(owned, [owned.site], i) for i, owned in enumerate(study.owned)]
+    for entry, at, source in entries:
         gpu = catalog.gpu(entry.gpu)
-        offer = entry.model_copy(update={"gpu": gpu.name})
-        for host, tp in _hosts_and_tps(study, offer, llm, library):
-            _, profile = find_profile(library, gpu.name, llm, tp, study.precision, study.engine)
+        unit = entry.model_copy(update={"gpu": gpu.name})
+        for host, config, profile in _configured(study, unit, library):
             model = StepModel(profile)
-            idle_w = model.idle_w / tp * host.gpus + (host.power_w if study.accounting.host_power else 0.0)
-            embodied_kg, price = _bought(study, offer, host)
-            kind = (host.name, tp, isinstance(offer, Owned), source)
-            at_load = seen.get(kind, operating_point(study, load))
-            for batch in sorted(set(offer.max_batch)):
-                served = _served(study, load, model, batch)
-                factor = factors.get((host.name, tp, isinstance(offer, Owned)), 1.0)
-                joules = [factor * each for each in _joules(load, model, served, at_load)]
-                if all(isinstance(one, str) for one in served) and batch > min(offer.max_batch):
-                    continue  # the smallest batch stays, to tell why nothing fits
-                for name in at:
-                    yield Choice(
-                        site=sites[name],
-                        host=host,
-                        tp=tp,
-                        max_batch=batch,
-                        owned=isinstance(offer, Owned),
-                        source=source,
-                        instances=host.gpus // tp,
-                        idle_w=idle_w,
-                        nameplate_w=None if gpu.tdp_w is None else gpu.tdp_w * host.gpus + host.power_w,
-                        profile=profile,
-                        served=served,
-                        joules=joules,
-                        embodied_kg=embodied_kg,
-                        usd_per_h=price,
-                        from_year=0 if isinstance(offer, Owned) else offer.from_year,
-                        usable_years=offer.usable_years,
-                    )
+            idle_w = model.idle_w / config.tp * host.gpus + (host.power_w if study.accounting.host_power else 0.0)
+            nameplate_w = None if gpu.tdp_w is None else gpu.tdp_w * host.gpus + host.power_w
+            served = _served(study, load, model, config)
+            if all(isinstance(one, str) for one in served) and config.max_batch > min(unit.max_batch):
+                continue  # the smallest batch stays, to tell why nothing fits
+            bare = Choice(sites[at[0]], host, unit, source, config, idle_w, nameplate_w, profile, served, [])
+            utilisation = seen.get(bare.kind, operating_point(study, load))
+            factor = factors.get(bare.setting, 1.0)
+            joules = [factor * each for each in _joules(study, load, model, config, served, utilisation)]
+            for name in at:
+                place = sites[name]
+                yield Choice(place, host, unit, source, config, idle_w, nameplate_w, profile, served, joules)
+
+
+def _configured(
+    study: Study, unit: Unit, library: list[tuple[Path, Profile]]
+) -> Iterator[tuple[catalog.Host, Config, Profile]]:
+    """Every host of the unit with every configuration it may run in.
+
+    A model that does not fit is left out where another one does.
+
+    Raises:
+        InputError: nothing of it has a profile.
+    """
+    missing: InputError | None = None
+    found = False
+    for name, precision in itertools.product(study.models, unit.precisions or [study.precision]):
+        llm = catalog.llm(name).name
+        try:
+            pairs = list(_hosts_and_tps(unit, llm, precision, library))
+            bare = {tp: find_profile(library, unit.gpu, llm, tp, precision, study.engine)[1] for _, tp in pairs}
+        except InputError as error:
+            missing = error
+            continue
+        found = True
+        clocked = {(tp, c): dvfs.at_clock(bare[tp], c) for tp in bare for c in sorted(set(unit.clocks), reverse=True)}
+        for (host, tp), clock, role, batch in itertools.product(
+            pairs, sorted(set(unit.clocks), reverse=True), unit.roles, sorted(set(unit.max_batch))
+        ):
+            if role != "prefill" or batch == min(unit.max_batch):  # prefills are not batched by sequence
+                yield host, Config(llm, tp, precision, clock, role, batch), clocked[tp, clock]
+    if missing is not None and not found:
+        raise missing
 
 
 def _hosts_and_tps(
-    study: Study, offer: Offer | Owned, llm: str, library: list[tuple[Path, Profile]]
+    unit: Unit, llm: str, precision: str, library: list[tuple[Path, Profile]]
 ) -> Iterator[tuple[catalog.Host, int]]:
-    """Every host unit of the offer with every tensor parallelism that fits it."""
-    hosts = [catalog.host(offer.host)] if offer.host else catalog.hosts_for(offer.gpu)
-    if offer.host and hosts[0].gpu != offer.gpu:
-        raise InputError(f"host {offer.host} carries {hosts[0].gpu}, not {offer.gpu}", field="host")
-    known = sorted(
-        {
-            profile.tp
-            for _, profile in library
-            if (profile.gpu, profile.model, profile.precision) == (offer.gpu, llm, study.precision)
-        }
-    )
-    tps = offer.tp or known or [1]  # with no profile at all, looking for tp1 says so
+    """Every host of the unit with every tensor parallelism that fits it."""
+    hosts = [catalog.host(unit.host)] if unit.host else catalog.hosts_for(unit.gpu)
+    if unit.host and hosts[0].gpu != unit.gpu:
+        raise InputError(f"host {unit.host} carries {hosts[0].gpu}, not {unit.gpu}", field="host")
+    wanted = unit.gpu, llm, precision
+    known = sorted({p.tp for _, p in library if (p.gpu, p.model, p.precision) == wanted})
+    tps = unit.tp or known or [1]  # with no profile at all, looking for tp1 says so
     pairs = [(host, tp) for host in hosts for tp in sorted(set(tps)) if tp <= host.gpus]
     if not pairs:
         raise InputError(
-            f"no host of {offer.gpu} holds an instance of {min(tps)} GPUs", field="tp", mend="lower tp or name a host"
+            f"no host of {unit.gpu} holds an instance of {min(tps)} GPUs", field="tp", mend="lower tp or name a host"
         )
     yield from pairs
-
-
-def _bought(study: Study, offer: Offer | Owned, host: catalog.Host) -> tuple[tuple[float, float], float]:
-    """Embodied kilograms of a new unit's GPUs and of the rest of it, and its price per hour."""
-    if isinstance(offer, Owned):
-        return (0.0, 0.0), 0.0
-    rules = study.accounting
-    chips = embodied.gpu_embodied(catalog.gpu(host.gpu), rules.preset, rules.embodied_kg).mid_kg * host.gpus
-    body = embodied.host_embodied(host).mid_kg if rules.boundary == "server" else 0.0
-    price = offer.price_usd_per_h
-    if price is None and offer.gpu in rules.gpu_price_usd_per_h:
-        price = rules.gpu_price_usd_per_h[offer.gpu] * host.gpus
-    if price is None and study.objective == "cost":
-        raise InputError(
-            f"no price for {offer.gpu}", field="catalogue", mend="add price_usd_per_h (one unit); no price ships"
-        )
-    return (chips, body), price or 0.0
-
-
-def electricity(site: StudySite, energy_j: float) -> Amount:
-    """Dollars of `energy_j` joules from the grid; nothing where no price is given."""
-    return Amount(usd=energy_j / JOULES_PER_KWH * (site.price_usd_per_kwh or 0.0))
 
 
 def operating_point(study: Study, load: Load) -> float:
@@ -211,85 +202,67 @@ def operating_point(study: Study, load: Load) -> float:
     return study.safe_utilisation * load.rate_per_s / max(first)
 
 
-def _served(study: Study, load: Load, model: StepModel, batch: int) -> list[Served | str]:
+def _served(study: Study, load: Load, model: StepModel, config: Config) -> list[Served | str]:
     """Each class's cost per request, or in words which promise it breaks.
 
-    A class is judged alone on its instances and within the whole demand's mix; the milder verdict counts, since the
-    plan may send a pool either. The replay judges what it really sends.
+    A class is judged alone on its instances and within the mix of all classes of its model; the milder verdict counts,
+    since the plan may send a pool either. The replay judges what it really sends.
     """
-    all_ = [serve(model, each.prompt_tokens, each.output_tokens, batch) for each in load.classes]
-    fits = [(each.share, one) for each, one in zip(load.classes, all_, strict=True) if one is not None]
-    if not fits:
-        room = model.kv_capacity_tokens
-        return [f"needs {each.prompt_tokens + each.output_tokens} KV tokens, {room} fit" for each in load.classes]
-    rho = study.safe_utilisation
-    mix = Mix.of([share for share, _ in fits], [one for _, one in fits], rho)
-    found: list[Served | str] = []
-    for each, one in zip(load.classes, all_, strict=True):
-        if one is None:
-            tokens = each.prompt_tokens + each.output_tokens
-            found.append(f"needs {tokens} KV tokens, {model.kv_capacity_tokens} fit")
+    role = config.role
+    found: list[Served | str] = [f"asks for {each.model}, this runs {config.model}" for each in load.classes]
+    fits: dict[int, Served] = {}
+    for c, each in enumerate(load.classes):
+        if each.model != config.model:
             continue
-        alone, mixed = one.tpot_s, mix.tpot_s(one)
-        tpot_s = None if alone is None or mixed is None else min(alone, mixed)
-        found.append(_broken(study, min(one.ttft_s(rho), mix.ttft_s(one, rho)), tpot_s) or one)
+        one = serve(model, each.prompt_tokens, each.output_tokens, config.max_batch, role)
+        tokens = each.prompt_tokens + (0 if role == "prefill" else each.output_tokens)
+        found[c] = f"needs {tokens} KV tokens, {model.kv_capacity_tokens} fit"
+        if one is not None:
+            fits[c] = one
+    rho = study.safe_utilisation
+    busy = {c: one for c, one in fits.items() if one.instance_s}
+    mix = Mix.of([load.of_class(load.classes[c]) for c in busy], list(busy.values()), rho) if busy else None
+    for c, one in fits.items():
+        found[c] = _broken(study, load.classes[c], model, config, one, mix) or one
     return found
 
 
-def _broken(study: Study, ttft_s: float, tpot_s: float | None) -> str | None:
-    if not within(ttft_s, study.slo.ttft_s):
-        return f"TTFT {ttft_s:.3g} s, limit {study.slo.ttft_s:g} s"
-    if not within(tpot_s, study.slo.tpot_s):
-        return f"TPOT {tpot_s:.3g} s, limit {study.slo.tpot_s:g} s"
+def _broken(
+    study: Study, each: RequestClass, model: StepModel, config: Config, one: Served, mix: Mix | None
+) -> str | None:
+    """The promise that a class cannot be kept; whoever does not make the first token is not asked for its TTFT."""
+    rho = study.safe_utilisation
+    if config.role != "decode" and mix is not None:
+        ttft_s = min(one.ttft_s(rho), mix.ttft_s(one, rho))
+        if not within(ttft_s, each.ttft_limit_s):
+            return f"TTFT {ttft_s:.3g} s, limit {each.ttft_limit_s:g} s"
+    alone, mixed = one.tpot_s, mix.tpot_s(one) if mix is not None else None
+    tpot_s = None if alone is None or mixed is None else min(alone, mixed)
+    if config.role == "decode" and tpot_s is not None and each.output_tokens > 1:
+        tpot_s += transfer(study, model.profile, each)[0] / (each.output_tokens - 1)  # the second token waits for it
+    if not within(tpot_s, each.tpot_limit_s):
+        return f"TPOT {tpot_s:.3g} s, limit {each.tpot_limit_s:g} s"
     return None
 
 
-def _joules(load: Load, model: StepModel, served: list[Served | str], utilisation: float) -> list[float]:
-    return [
-        0.0 if isinstance(one, str) else part_load_j(model, each.prompt_tokens, each.output_tokens, one, utilisation)
-        for each, one in zip(load.classes, served, strict=True)
-    ]
+def transfer(study: Study, profile: Profile, each: RequestClass) -> tuple[float, float]:
+    """Seconds and joules to hand a request's KV cache over the study's link."""
+    if study.kv_transfer is None:
+        return 0.0, 0.0
+    gigabytes = profile.memory.kv_bytes_per_token * each.prompt_tokens / 1e9
+    link = study.kv_transfer
+    return link.latency_s + gigabytes / link.gb_per_s, gigabytes * link.joules_per_gb
 
 
-def undominated(choices: list[Choice]) -> list[Choice]:
-    """Without configurations that another one of the same unit beats or equals at every class and in idle power."""
-    kept: list[Choice] = []
-    for choice in sorted(choices, key=lambda c: (-c.max_batch, c.tp)):
-        if not any(_beats(other, choice) for other in kept):
-            kept = [other for other in kept if not _beats(choice, other)] + [choice]
-    order = {id(choice): i for i, choice in enumerate(choices)}
-    return sorted(kept, key=lambda c: order[id(c)])
-
-
-def _beats(a: Choice, b: Choice) -> bool:
-    same = (a.site.name, a.host.name, a.owned, a.source) == (b.site.name, b.host.name, b.owned, b.source)
-    if not same or a.idle_w > b.idle_w:
-        return False
-    for c, (mine, theirs) in enumerate(zip(a.served, b.served, strict=True)):
-        if isinstance(theirs, str):
+def _joules(
+    study: Study, load: Load, model: StepModel, config: Config, served: list[Served | str], utilisation: float
+) -> list[float]:
+    found = []
+    for each, one in zip(load.classes, served, strict=True):
+        if isinstance(one, str):
+            found.append(0.0)
             continue
-        if isinstance(mine, str) or a.joules[c] > b.joules[c]:
-            return False
-        if mine.instance_s / a.instances > theirs.instance_s / b.instances:
-            return False
-    return True
-
-
-def hull(points: list[tuple[float, float, int]]) -> list[int]:
-    """The lower left convex hull of (load, joules, which): no mix of the others takes less of either.
-
-    Only these can be in an optimum where grams, dollars and room all follow from load and joules.
-    """
-    found: list[tuple[float, float, int]] = []
-    for point in sorted(points):
-        if found and point[1] >= found[-1][1]:
-            continue  # more load and no fewer joules
-        while len(found) > 1 and _above(found[-2], found[-1], point):
-            found.pop()
-        found.append(point)
-    return [which for _, _, which in found]
-
-
-def _above(a: tuple[float, float, int], b: tuple[float, float, int], c: tuple[float, float, int]) -> bool:
-    """Whether b lies on or above the line from a to c."""
-    return (b[1] - a[1]) * (c[0] - a[0]) >= (c[1] - a[1]) * (b[0] - a[0])
+        role = config.role
+        joules = part_load_j(model, each.prompt_tokens, each.output_tokens, one, utilisation, role)
+        found.append(joules + (transfer(study, model.profile, each)[1] if role == "prefill" else 0.0))
+    return found

@@ -1,7 +1,7 @@
 """Demand as the program sees it: classes of requests (buckets) with shares, and slices of time with rates.
 
 Slices are the 24 hours (UTC) of one typical day, which together stand for the whole horizon, and one peak slice of no
-duration: it costs nothing and only binds capacity.
+duration: it costs nothing and only binds capacity. Each stream of the demand has its own rate in every slice.
 """
 
 from __future__ import annotations
@@ -12,51 +12,68 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from optimizer.study import Demand, Study
+from optimizer.sources import Source
+from optimizer.study import Study
+from profiles import catalog
 from profiles.inputs import InputError
 from profiles.units import SECONDS_PER_YEAR
-from sim.trace.generator import GeneratorSpec, Lengths, Quantiles, generate
-from sim.trace.model import Tokens, Trace
+from sim.trace.generator import generate
+from sim.trace.model import Trace
 from sim.trace.readers import read_trace
 from sim.trace.shape import DAY_FACTORS, HOURLY_FACTORS, buckets, window_requests
 
 HOURS = 24
 SEASONS = (("winter", 90), ("spring", 92), ("summer", 92), ("autumn", 91))  # from December, March, June, September
-_DAY_S = 86400.0
-_FLAT_REQUESTS = 20_000.0  # a flat rate is replayed for as many whole hours as bring this many requests
-_DAY_REQUESTS = 300_000.0  # a shaped day is replayed whole up to this many requests, beyond it its busiest hours
-_LEVELS = [i / 50 for i in range(51)]
+DAY_S = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
 class RequestClass:
-    """Requests of about `prompt_tokens` in and `output_tokens` out (the bucket's means); shares add up to one.
+    """Requests of about `prompt_tokens` in and `output_tokens` out (the bucket's means) of one stream.
 
-    `prompt_to` is the longest prompt of the class; None: no limit.
+    `share` is of the stream's requests and adds up to one there. `prompt_to` is the longest prompt of the class; None:
+    no limit.
     """
 
     prompt_tokens: int
     output_tokens: int
     share: float
     prompt_to: int | None = None
+    stream: int = 0
+    model: str = ""
+    ttft_limit_s: float | None = None
+    tpot_limit_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A part of the horizon: seconds it stands for, requests per second in it, and its hour (None: the peak).
+    """A part of the horizon: seconds it stands for, requests per second of each stream, its hour (None: a peak).
 
     `year` and `future` say which year and which way things go it belongs to, `season` (0 is December to February) and
-    `weekend` narrow the hour down; None: all of them.
+    `weekend` narrow the hour down; None: all of them. `busy_s` is how long a peak lasts: what is rented by the hour is
+    paid that long. `lost` is the site that is gone in it.
     """
 
     name: str
     seconds: float
-    rate_per_s: float
+    rates: tuple[float, ...]
     hour: int | None
     year: int = 0
     future: int = 0
     season: int | None = None
     weekend: bool | None = None
+    busy_s: float = 0.0
+    lost: str | None = None
+    hours: tuple[int, ...] = ()  # of the day, of all the slices that were merged into this one
+
+    @property
+    def rate_per_s(self) -> float:
+        """Requests per second of all streams."""
+        return sum(self.rates)
+
+    def rate(self, each: RequestClass) -> float:
+        """Requests per second of a class."""
+        return self.rates[each.stream] * each.share
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +86,10 @@ class Load:
     assumptions: list[str]
     warnings: list[str]
 
+    def of_class(self, each: RequestClass) -> float:
+        """Requests of a class over the horizon."""
+        return sum(part.seconds * part.rate(each) for part in self.slices)
+
     @property
     def requests(self) -> float:
         """Requests over the horizon."""
@@ -77,10 +98,22 @@ class Load:
     @property
     def output_tokens(self) -> float:
         """Output tokens over the horizon."""
-        return self.requests * sum(each.share * each.output_tokens for each in self.classes)
+        return sum(self.of_class(each) * each.output_tokens for each in self.classes)
 
 
-def shape_of(demand: Demand) -> tuple[float, ...]:
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """One source, read: its classes, mean rate, shape over the day, and its peak over the mean."""
+
+    classes: list[RequestClass]
+    rate_per_s: float
+    shape: tuple[float, ...]
+    burst: float
+    growth: float
+    quantile: float
+
+
+def shape_of(demand: Source) -> tuple[float, ...]:
     """Relative rate in each hour of the day, UTC, with mean one; a generator's own shape where it has one.
 
     The shipped shape is modelled, not measured (sim.trace.shape).
@@ -95,84 +128,117 @@ def build(study: Study) -> Load:
     """Classes and slices of a study's demand.
 
     Raises:
-        InputError: the trace cannot be read, or all its requests arrive at once.
+        InputError: a trace cannot be read, or all its requests arrive at once.
     """
-    demand = study.demand
-    trace = source_trace(demand, study.seed)
-    shape = shape_of(demand)
-    daily = "flat" if max(shape) == 1.0 else "diurnal, modelled"
-    growth = f"growth {100 * demand.growth_per_year:+g} % a year" if demand.growth_per_year else "no growth"
-    weekly = "weekends as in the shipped week, modelled" if study.slices == "seasons" else "the same every day"
-    notes = [f"demand shape: {daily} over the day (UTC), {weekly}; {growth}, no season of its own"]
+    notes: list[str] = []
     warnings: list[str] = []
-    rate = rate_of(demand, trace)
+    weekly = "weekends as in the shipped week, modelled" if study.slices == "seasons" else "the same every day"
+    streams = [_stream(study, place, notes, warnings) for place in range(len(study.demand.sources))]
+    notes.append(f"week: {weekly}; no season of its own")
+    if len(streams) > 1:
+        notes.append("the peaks of all streams are taken to come together")
+    if study.reserve.headroom:
+        notes.append(f"reserve: capacity for {100 * study.reserve.headroom:g} % above the peak")
+    slices = _slices(study, streams)
+    classes = [each for stream in streams for each in stream.classes]
+    return Load(classes, slices, sum(stream.rate_per_s for stream in streams), notes, warnings)
+
+
+def _stream(study: Study, place: int, notes: list[str], warnings: list[str]) -> _Stream:
+    """One source of requests, and what was assumed of it."""
+    source = study.demand.sources[place]
+    whose = f"{source.name}: " if study.demand.streams else ""
+    trace = source_trace(source, study.seed)
+    shape = shape_of(source)
+    daily = "flat" if max(shape) == 1.0 else "diurnal, modelled"
+    growth = f"growth {100 * source.growth_per_year:+g} % a year" if source.growth_per_year else "no growth"
+    notes.append(f"{whose}demand shape: {daily} over the day (UTC); {growth}")
+    rate = rate_of(source, trace)
     if trace is None:
-        classes = _from_table(demand)
-        burst = poisson_burst(rate * max(shape), demand.peak_quantile) * max(shape)
+        classes = from_table(source)
+        burst = poisson_burst(rate * max(shape), source.peak_quantile) * max(shape)
         how = "Poisson arrivals in the busiest hour"
     else:
-        classes = _from_trace(trace, demand)
-        ratio = minute_burst(trace, demand.peak_quantile)
-        burst = max(ratio, max(shape)) if trace.span_s >= 0.99 * _DAY_S else ratio * max(shape)
+        classes = _from_trace(trace, source)
+        ratio = minute_burst(trace, source.peak_quantile)
+        burst = max(ratio, max(shape)) if trace.span_s >= 0.99 * DAY_S else ratio * max(shape)
         how = f"{trace.name} over {trace.span_s / 60:.0f} minutes, burst over mean {ratio:.2f}"
-        if demand.trace and trace.span_s < 7 * _DAY_S:
-            warnings.append(f"the trace spans {trace.span_s / 3600:.1f} h; its mix stands for the whole horizon")
-        if demand.trace and demand.rate_per_s is not None:
-            notes.append(f"rate set to {rate:.4g} requests/s (the trace's is {mean_rate(trace):.4g}), burst ratio kept")
+        if source.trace and trace.span_s < 7 * DAY_S:
+            what = f"{whose}the trace spans {trace.span_s / 3600:.1f} h"
+            warnings.append(f"{what}; its mix stands for the whole horizon")
+        if source.trace and source.rate_per_s is not None:
+            set_ = f"{whose}rate set to {rate:.4g} requests/s"
+            notes.append(f"{set_} (the trace's is {mean_rate(trace):.4g}), burst ratio kept")
     notes.append(
-        f"peak: p{100 * demand.peak_quantile:g} of one-minute arrivals, {rate * burst:.4g} requests/s ({how}); "
+        f"{whose}peak: p{100 * source.peak_quantile:g} of one-minute arrivals, {rate * burst:.4g} requests/s ({how}); "
         "it binds capacity and weighs nothing in the objective"
     )
-    slices = _slices(study, rate, shape, max(burst, max(shape)))
-    return Load(classes, slices, rate, notes, warnings)
+    model, promise = catalog.llm(source.llm).name, study.promise(source)
+    classes = [
+        replace(each, stream=place, model=model, ttft_limit_s=promise.ttft_s, tpot_limit_s=promise.tpot_s)
+        for each in classes
+    ]
+    peak = max(burst, max(shape)) * (1.0 + study.reserve.headroom)
+    return _Stream(classes, rate, shape, peak, source.growth_per_year, source.peak_quantile)
 
 
-def _slices(study: Study, rate: float, shape: tuple[float, ...], burst: float) -> list[Slice]:
-    """The parts of every year and future: hours of the typical day (of each season and kind of day), and a peak."""
+def _slices(study: Study, streams: list[_Stream]) -> list[Slice]:
+    """The parts of every year and future: hours of the typical day (of each season and kind of day), and peaks.
+
+    Where the loss of a site must be survived, a peak without it for each site.
+    """
     years = int(study.horizon_years) if study.years_apart else 1
     length = study.horizon_years / years
     whole = sum(way.weight for way in study.ways)
+    longest = 1.0 - min(stream.quantile for stream in streams)
+    lost = [None, *(site.name for site in study.sites)] if study.reserve.lose_site else [None]
     found = []
     for year in range(years):
         for future, way in enumerate(study.ways):
             name = (f"y{year} " if years > 1 else "") + (f"{way.name} " if study.futures else "")
-            here = rate * way.demand * (1.0 + study.demand.growth_per_year) ** year
+            here = [each.rate_per_s * way.demand * (1.0 + each.growth) ** year for each in streams]
             share = length * way.weight / whole
-            for part in _typical(study.slices):
-                seconds = share * part.seconds
-                level = here * part.rate_per_s * shape[part.hour or 0]
-                found.append(
-                    replace(part, name=name + part.name, seconds=seconds, rate_per_s=level, year=year, future=future)
+            for part, factor in _typical(study.slices):
+                rates = tuple(
+                    factor * rate * each.shape[part.hour or 0] for rate, each in zip(here, streams, strict=True)
                 )
-            found.append(Slice(f"{name}peak", 0.0, here * burst, None, year, future))
+                seconds = share * part.seconds
+                found.append(
+                    replace(part, name=name + part.name, seconds=seconds, rates=rates, year=year, future=future)
+                )
+            peaks = tuple(rate * each.burst for rate, each in zip(here, streams, strict=True))
+            for site in lost:
+                called = f"{name}peak" + (f" without {site}" if site else "")
+                busy_s = 0.0 if site else longest * share * SECONDS_PER_YEAR
+                found.append(Slice(called, 0.0, peaks, None, year, future, busy_s=busy_s, lost=site))
     return found
 
 
-def _typical(slices: str) -> list[Slice]:
-    """Hours with their seconds of a year and relative rate."""
+def _typical(slices: str) -> list[tuple[Slice, float]]:
+    """Hours with their seconds of a year, and their rate over the day's."""
     if slices == "day":
-        return [Slice(f"{hour:02d}h", SECONDS_PER_YEAR / HOURS, 1.0, hour) for hour in range(HOURS)]
+        return [(Slice(f"{hour:02d}h", SECONDS_PER_YEAR / HOURS, (), hour), 1.0) for hour in range(HOURS)]
     weekday, weekend = float(np.mean(DAY_FACTORS[:5])), float(np.mean(DAY_FACTORS[5:]))
     found = []
     for season, (word, days) in enumerate(SEASONS):
         for off, factor, part in ((False, weekday, 5 / 7), (True, weekend, 2 / 7)):
-            seconds = days * part * 3600.0 * SECONDS_PER_YEAR / (365 * _DAY_S)
+            seconds = days * part * 3600.0 * SECONDS_PER_YEAR / (365 * DAY_S)
             kinds = f"{word} {'weekend' if off else 'weekday'}"
             found += [
-                Slice(f"{kinds} {hour:02d}h", seconds, factor, hour, season=season, weekend=off)
+                (Slice(f"{kinds} {hour:02d}h", seconds, (), hour, season=season, weekend=off), factor)
                 for hour in range(HOURS)
             ]
     return found
 
 
-def source_trace(demand: Demand, seed: int) -> Trace | None:
+def source_trace(demand: Source, seed: int) -> Trace | None:
     """The trace the demand names or generates; None for a table of buckets."""
     if demand.trace is not None:
         return read_trace(demand.trace)
     return generate(demand.generator, seed) if demand.generator is not None else None
 
 
-def rate_of(demand: Demand, trace: Trace | None) -> float:
+def rate_of(demand: Source, trace: Trace | None) -> float:
     """Mean requests per second: the stated one, else the generator's, else the trace's."""
     if demand.rate_per_s is not None:
         return demand.rate_per_s
@@ -198,65 +264,14 @@ def minute_burst(trace: Trace, quantile: float) -> float:
     return float(np.quantile(counts, quantile) / counts.mean()) if len(counts) else 1.0
 
 
-def replay_spec(study: Study, like: Trace | None) -> GeneratorSpec:
-    """A generator of the study's demand: its rate and shape, Poisson arrivals, prompt and output lengths by quantile.
-
-    A flat rate is generated for whole hours until there are 20,000 requests; a shaped one for a day, or for its
-    busiest hours where a day would hold more than 300,000 requests.
-    """
-    demand = study.demand
-    rate, shape = rate_of(demand, like), shape_of(demand)
-    flat = max(shape) == 1.0
-    hours = math.ceil(_FLAT_REQUESTS / rate / 3600.0) if flat else math.floor(_DAY_REQUESTS / rate / 3600.0)
-    duration_s = 3600.0 * min(max(hours, 1), HOURS)
-    whole_day = duration_s >= _DAY_S
-    crest = (shape.index(max(shape)) - int(duration_s // 7200.0)) % HOURS
-    own = demand.generator
-    return GeneratorSpec(
-        duration_s=duration_s,
-        rate_per_s=rate,
-        process=own.process if own else "poisson",
-        cv=own.cv if own else None,
-        shape="flat" if flat else "diurnal",
-        hourly_factors=None if flat else shape,
-        starts_at_hour=0.0 if flat or whole_day else float(crest),
-        lengths=own.lengths if own else _quantiles(demand, like),
-    )
-
-
-def sample(demand: Demand, seed: int) -> Trace:
-    """A trace with the demand's joint lengths, to draw from: the demand's own, or the buckets in proportion."""
-    trace = source_trace(demand, seed)
-    if trace is not None:
-        return trace
-    counts = [max(1, round(each.share * 10_000)) for each in _from_table(demand)]
-    rows = demand.buckets or []
-    return Trace(
-        name="buckets",
-        arrival_s=np.arange(float(sum(counts))),
-        prompt_tokens=np.repeat([row.prompt_tokens for row in rows], counts),
-        output_tokens=np.repeat([row.output_tokens for row in rows], counts),
-    )
-
-
-def _quantiles(demand: Demand, like: Trace | None) -> Lengths:
-    """Prompt and output lengths as quantile tables, each on its own (their dependence is lost)."""
-    trace = like if like is not None else sample(demand, 0)
-
-    def table(tokens: Tokens) -> Quantiles:
-        points = np.quantile(tokens, _LEVELS, method="nearest").astype(int)
-        return Quantiles(distribution="quantiles", levels=tuple(_LEVELS), tokens=tuple(points.tolist()))
-
-    return Lengths(prompt=table(trace.prompt_tokens), output=table(trace.output_tokens))
-
-
 def poisson_burst(rate_per_s: float, quantile: float) -> float:
     """The quantile of a minute's Poisson arrivals over their mean, by the normal approximation."""
     mean = rate_per_s * 60.0
     return 1.0 + statistics.NormalDist().inv_cdf(quantile) / math.sqrt(mean) if mean > 0 else 1.0
 
 
-def _from_table(demand: Demand) -> list[RequestClass]:
+def from_table(demand: Source) -> list[RequestClass]:
+    """A class for each bucket of a source's table."""
     rows = demand.buckets or []
     total = sum(row.share for row in rows)
     longest = max((row.prompt_tokens for row in rows), default=0)
@@ -271,7 +286,7 @@ def _from_table(demand: Demand) -> list[RequestClass]:
     ]
 
 
-def _from_trace(trace: Trace, demand: Demand) -> list[RequestClass]:
+def _from_trace(trace: Trace, demand: Source) -> list[RequestClass]:
     """Cells of the grid of edges that hold requests, each at the mean lengths of its requests."""
     return [
         RequestClass(

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 from typing import Any
 
-from optimizer import columns, demand
-from optimizer.choices import Amount, Kind, Setting, operating_point
-from optimizer.columns import Market
+from optimizer import demand
+from optimizer.choices import Kind, Setting, operating_point
 from optimizer.demand import Load
-from optimizer.placed import Placement, fleet, units_on, years
+from optimizer.market import Market, build
+from optimizer.placed import Placement, charges, fleet, units_on, years
 from optimizer.solver import Solution, shortfall, solve_program
 from optimizer.study import Infeasible, Study, StudySite
 from optimizer.why import unused
@@ -23,6 +23,7 @@ from profiles.inputs import CarbonfleetError
 from profiles.units import SECONDS_PER_YEAR
 from sim.scenario import Accounting
 
+TRENDS = (-0.03, -0.07)  # of a grid's intensity a year, shown beside every plan
 _ROUNDS = 6  # of pricing joules at the utilisation the round before found
 _SETTLED = 0.05  # relative change of utilisation below which the pricing has settled
 _UNSETTLED = (
@@ -42,7 +43,8 @@ class Plan:
     `status` is optimal (within the study's gap), rounded (proved but for units kept on, which were rounded up; the gap
     holds) or time_limit (the best found, not proved). Objective and bound are in
     `objective_unit`; `usd` is None where no price was given. `unused` says of each type that was not taken why.
-    `dispatch` has the share of each class in each slice by pool.
+    `dispatch` has the share of each class in each slice by pool. `charges` has the kilowatts and dollars of demand
+    charges and drawn-power caps, `trends` the operational grams of this fleet and dispatch on grids that get cleaner.
     """
 
     study: str
@@ -63,6 +65,8 @@ class Plan:
     classes: list[dict[str, Any]]
     slices: list[dict[str, Any]]
     years: list[dict[str, float]]
+    charges: list[dict[str, Any]]
+    trends: list[dict[str, float]]
     dispatch: list[dict[str, Any]]
     assumptions: list[str]
     warnings: list[str]
@@ -125,7 +129,7 @@ def _solve(study: Study, factors: dict[Setting, float]) -> Plan:
 def _solved(
     study: Study, load: Load, seen: dict[Kind, float], factors: dict[Setting, float], time_limit_s: float
 ) -> tuple[Market, Solution]:
-    market = columns.build(study, load, seen, factors)
+    market = build(study, load, seen, factors)
     solution = solve_program(market.program, time_limit_s=time_limit_s, gap_rel=study.gap)
     if solution.status == "infeasible":
         raise Infeasible(missing(market))
@@ -145,7 +149,7 @@ def utilisations(market: Market, solution: Solution) -> dict[Kind, float]:
         units[kind] = units.get(kind, 0.0) + sum(n * w for n, w in zip(row, weights, strict=True)) / seconds
     for column, share in zip(market.program.columns, solution.shares, strict=True):
         kind = market.lead(column.option).kind
-        weight = market.slices[column.demand % len(market.slices)].seconds / seconds
+        weight = market.slices[market.spot(column.demand)[1]].seconds / seconds
         load[kind] = load.get(kind, 0.0) + column.load * share * weight * market.safe_utilisation
     return {kind: load[kind] / count for kind, count in units.items() if count and load.get(kind)}
 
@@ -164,14 +168,10 @@ def missing(market: Market) -> str:
 
 
 def _plan(study: Study, load: Load, market: Market, solution: Solution, rounds: int) -> Plan:
-    placements, dispatch = fleet(load, market, solution)
-    total = Amount(
-        sum(row.operational_g for row in placements),
-        sum(row.embodied_g for row in placements),
-        sum(row.usd for row in placements),
-        sum(row.energy_j for row in placements),
-    )
-    priced = any(row.usd for row in placements)
+    placements, dispatch = fleet(market, solution)
+    paid = charges(market, solution)
+    by_year = years(market, placements, paid)
+    total = {key: sum(row[key] for row in by_year) for key in ("operational_g", "embodied_g", "energy_j", "usd")}
     objective = solution.objective if solution.objective is not None else 0.0
     return Plan(
         study=study.name,
@@ -184,23 +184,46 @@ def _plan(study: Study, load: Load, market: Market, solution: Solution, rounds: 
         horizon_s=study.horizon_years * SECONDS_PER_YEAR,
         requests=load.requests,
         output_tokens=load.output_tokens,
-        operational_g=total.operational_g,
-        embodied_g=total.embodied_g,
-        usd=total.usd if priced else None,
-        energy_j=total.energy_j,
-        unused=unused(study, load, market, solution, objective),
+        operational_g=total["operational_g"],
+        embodied_g=total["embodied_g"],
+        usd=total["usd"] if total["usd"] else None,
+        energy_j=total["energy_j"],
+        unused=unused(study, market, solution, objective),
         classes=[asdict(each) for each in load.classes],
         slices=[
-            {**asdict(part), "intensity_g_per_kwh": {site: values[t] for site, values in market.intensity.items()}}
+            {
+                **asdict(part),
+                "rate_per_s": part.rate_per_s,
+                "intensity_g_per_kwh": {site: values[t] for site, values in market.intensity.items()},
+            }
             for t, part in enumerate(market.slices)
         ],
-        years=years(load, market, solution, placements),
+        years=by_year,
+        charges=paid,
+        trends=_trends(study, placements),
         dispatch=dispatch,
         assumptions=[*_assumptions(study, load, market), _pricing(study, load, rounds)],
         warnings=[*load.warnings, *market.notes, *_doubts(market, solution)],
         sources=sorted({f"profile {c.profile.key}: {c.profile.provenance.source}" for c in market.choices}),
         wall_s=solution.wall_s,
     )
+
+
+def _trends(study: Study, rows: list[Placement]) -> list[dict[str, float]]:
+    """Operational grams of this fleet and dispatch, were every grid's path one of these instead of the stated one."""
+    sites = {site.name: site for site in study.sites}
+    whole = max(1, round(study.horizon_years))
+    found = []
+    for trend in TRENDS:
+        grams = 0.0
+        for row in rows:
+            for year, books in enumerate(row.years):
+                stated = sites[row.site].intensity_factor(year)
+                apart = (1.0 + trend) ** year
+                mean = apart if study.years_apart else sum((1.0 + trend) ** y for y in range(whole)) / whole
+                grams += books["operational_g"] * mean / stated if stated else 0.0
+        found.append({"intensity_trend_per_year": trend, "operational_g": grams})
+    return found
 
 
 def _assumptions(study: Study, load: Load, market: Market) -> list[str]:
@@ -214,20 +237,47 @@ def _assumptions(study: Study, load: Load, market: Market) -> list[str]:
         f"capacity: {100 * study.safe_utilisation:g} % of full-load instance time (safe_utilisation), peak included",
         "TTFT is judged as prefill, half a decode step and an M/G/1 wait at safe utilisation; TPOT at the full batch; "
         "each class alone or in the demand's mix, whichever is milder",
-        f"precision {study.precision}; each pool has one tp and one max_num_seqs for the whole horizon",
-        *(
-            f"{site.name}: PUE {site.pue:g}, {market.kind_of_intensity} intensity, {_trend(site)}"
-            for site in study.sites
-        ),
-        *(
-            f"{site.name}: no electricity price, so cost leaves electricity out"
-            for site in study.sites
-            if study.objective == "cost" and site.price_usd_per_kwh is None
-        ),
+        f"precision {study.precision} unless said otherwise; each pool has one configuration for the whole horizon"
+        if not study.reconfigure
+        else "configurations of a unit change by the hour at no cost (reconfigure)",
+        *_site_assumptions(study, market),
+        *_tenures(study),
     ]
 
 
+def _site_assumptions(study: Study, market: Market) -> list[str]:
+    found = []
+    for site in study.sites:
+        found.append(f"{site.name}: PUE {site.pue:g}, {market.kind_of_intensity} intensity, {_trend(site)}")
+        if site.price_usd_per_kwh is None and (study.objective == "cost" or study.limits.budget_usd is not None):
+            found.append(f"{site.name}: no electricity price, so cost leaves electricity out")
+        if site.demand_charge_usd_per_kw_month:
+            found.append(f"{site.name}: the demand charge is paid on the highest hourly mean of typical days")
+    return found
+
+
+def _tenures(study: Study) -> list[str]:
+    """What is assumed of units that are not simply bought, of slow clocks and of roles."""
+    tenures = {offer.tenure for offer in study.catalogue}
+    units = [*study.catalogue, *study.owned]
+    found = []
+    if tenures & {"lease", "on-demand"}:
+        found.append("leased and rented units: embodied carbon by the hours they are had, over their lifetimes")
+    if "on-demand" in tenures:
+        found.append("on-demand units are rented in fractions as the load asks, peaks paid as long as they last")
+    if study.discount_rate:
+        found.append(f"dollars discounted by {100 * study.discount_rate:g} % a year, running costs at mid-year")
+    if any(min(unit.clocks) < 1.0 for unit in units):
+        found.append("clocks below the full one: step times and power are modelled (profiles.dvfs)")
+    if study.apart_by_role and study.kv_transfer is not None:
+        link = study.kv_transfer
+        found.append(f"KV transfer within a site over {link.gb_per_s:g} GB/s at {link.joules_per_gb:g} J/GB")
+    return found
+
+
 def _trend(site: StudySite) -> str:
+    if site.intensity_by_year is not None:
+        return f"by year times {', '.join(f'{factor:g}' for factor in site.intensity_by_year)}"
     trend = site.intensity_trend_per_year
     return f"{100 * trend:+g} % a year" if trend else "no trend over the years"
 
@@ -246,7 +296,7 @@ def _lives(rules: Accounting) -> str:
 
 def _doubts(market: Market, solution: Solution) -> list[str]:
     """What a reader must know about the profiles of the units that were taken."""
-    groups = {market.group_of[o] for o, units in enumerate(solution.units) if units}
+    groups = {bought.group for bought, units in zip(market.bought, solution.units, strict=True) if units}
     taken = [market.choices[c] for g in sorted(groups) for c in market.groups[g]]
     warnings = [
         f"{choice.label}: its profile is {choice.profile.provenance.kind} (tier {choice.profile.provenance.tier})"

@@ -7,19 +7,19 @@ queues. Both are set on the same footing here: the replay's requests, its hours,
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from optimizer.choices import Setting
-from optimizer.demand import replay_spec, sample, shape_of, source_trace
+from optimizer.demand import shape_of
+from optimizer.drawn import replaced
 from optimizer.placed import Placement
 from optimizer.plan import Plan, solve
 from optimizer.study import Study
-from optimizer.written import plan_scenario, replaced
+from optimizer.survival import Loss, losses
+from optimizer.written import Runner, plan_scenario, replay_trace, simulated
 from profiles.inputs import CarbonfleetError
 from profiles.units import operational_g
-from sim.trace.generator import generate
-from sim.trace.model import Trace
 
 TOLERANCE = 0.05
 ROUNDS = 5
@@ -31,16 +31,6 @@ class Unverified(CarbonfleetError):  # noqa: N818 - says what is the matter
     """The replay does not bear the plan out; raised only where the caller asks for it."""
 
     exit_code = 5
-
-
-class Replayed(Protocol):
-    """What is needed of a run: its summary as docs/metrics.md defines it."""
-
-    @property
-    def summary(self) -> dict[str, Any]: ...  # noqa: D102
-
-
-Runner = Callable[..., Replayed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +54,7 @@ class Verdict:
     requests: int
     horizon_s: float
     notes: list[str]
+    losses: list[Loss] = field(default_factory=list)
 
     def document(self) -> dict[str, Any]:
         """What verdict.json holds."""
@@ -83,16 +74,13 @@ def replay(plan: Plan, study: Study, run: Runner | None = None) -> Verdict:
     Raises:
         InputError: the scenario cannot be run.
     """
-    if run is None:
-        from sim.run import run as simulate
-
-        run = simulate
-    summary = run(plan_scenario(plan, study), trace=replay_trace(study)).summary
+    scenario = plan_scenario(plan, study)
+    summary = simulated(scenario, replay_trace(study, scenario), run)
     rows, misses = _compare(plan, study, summary)
     notes = ["utilisation: the plan's is full-load time, the replay's any busy time, so the replay's is higher"]
     if replaced(study):
         notes.append("requests were drawn from the demand's lengths at its rate and shape, with the study's seed")
-        if max(shape_of(study.demand)) > 1.0 and float(summary["horizon_s"]) < 86400.0:
+        if any(max(shape_of(each)) > 1.0 for each in study.demand.sources) and float(summary["horizon_s"]) < 86400.0:
             notes.append("it covers the day's busiest hours only, in which a request costs fewer joules than the mean")
     return Verdict(not misses, misses, rows, int(summary["requests"]["total"]), float(summary["horizon_s"]), notes)
 
@@ -130,7 +118,7 @@ def confirmed(
         verdict = replay(plan, asked, run)
         found = {row.what: row for row in verdict.rows}
         kept = found["requests keeping every limit"].replayed
-        words = {f"{host} tp{tp}{', owned' if old else ''}": factor for (host, tp, old), factor in factors.items()}
+        words = {_words(setting): factor for setting, factor in factors.items()}
         off = found["energy"].difference
         done.append(Round(asked.safe_utilisation, words, plan.objective, off, kept))
         if tell is not None:
@@ -143,11 +131,28 @@ def confirmed(
     if verdict.verified and replaced(study):
         verdict = replay(plan, asked.model_copy(update={"seed": study.seed + UNSEEN}), run)
         verdict = replace(verdict, notes=[*verdict.notes, "judged on requests of a seed that no round has seen"])
-    wrong = [f"{key[0]} tp{key[1]}" for key, factor in factors.items() if abs(factor - 1.0) > MOST_CORRECTED]
+    wrong = [_words(key) for key, factor in factors.items() if abs(factor - 1.0) > MOST_CORRECTED]
     if wrong:
         what = f"joules of {', '.join(wrong)} had to be corrected by over {100 * MOST_CORRECTED:g} %: check the profile"
         verdict = replace(verdict, verified=False, misses=[*verdict.misses, what])
+    if verdict.verified:
+        verdict = _surviving(plan, asked, verdict, run)
     return plan, verdict, done
+
+
+def _surviving(plan: Plan, study: Study, verdict: Verdict, run: Runner | None) -> Verdict:
+    """The verdict with the losses that the study reserves for: each must leave the promises kept."""
+    lost = losses(plan, study, run)
+    misses = [
+        f"without {each.lost} {_share(each.attainment)} of requests keep the limits"
+        for each in lost
+        if not each.kept(study.slo_share)
+    ]
+    return replace(verdict, verified=not misses, misses=[*verdict.misses, *misses], losses=lost)
+
+
+def _share(attainment: float | None) -> str:
+    return "none" if attainment is None else f"{100 * attainment:.2f} %"
 
 
 def _corrected(plan: Plan, verdict: Verdict, before: dict[Setting, float]) -> dict[Setting, float]:
@@ -158,12 +163,21 @@ def _corrected(plan: Plan, verdict: Verdict, before: dict[Setting, float]) -> di
         energy = found.get(f"energy of {row.pool}")
         if energy is None or not row.dynamic_j:
             continue
-        key = row.host, row.tp, row.owned
+        key = row.host, row.model, row.tp, row.precision, row.clock, row.role, row.owned
         powered = row.years[0]["energy_j"] - row.years[0]["dynamic_j"]
         share = row.years[0]["dynamic_j"] / (powered + row.years[0]["dynamic_j"])
         dynamic = energy.planned * share
         factors[key] = before.get(key, 1.0) * max(0.25, 1.0 + (energy.replayed - energy.planned) / dynamic)
     return factors
+
+
+def _words(setting: Setting) -> str:
+    """A setting for people: what is as usual goes without saying."""
+    host, model, tp, precision, clock, role, owned = setting
+    words = [f"{host} tp{tp}", model, precision]
+    words += [f"clock {clock:g}"] if clock < 1.0 else []
+    words += [role] if role != "both" else []
+    return " ".join(words) + (", owned" if owned else "")
 
 
 def require(verdict: Verdict) -> None:
@@ -174,16 +188,6 @@ def require(verdict: Verdict) -> None:
     """
     if not verdict.verified:
         raise Unverified(f"the replay does not bear the plan out: {'; '.join(verdict.misses)}")
-
-
-def replay_trace(study: Study) -> Trace | None:
-    """The requests of the replay: None for the study's own trace as it is, else drawn with its joint lengths."""
-    if not replaced(study):
-        return None
-    demand = study.demand
-    like = source_trace(demand, study.seed) if demand.trace else None
-    spec = replay_spec(study, like)
-    return generate(spec, study.seed, like=None if demand.generator else like or sample(demand, study.seed))
 
 
 def _compare(plan: Plan, study: Study, summary: dict[str, Any]) -> tuple[list[Row], list[str]]:
@@ -206,10 +210,16 @@ def _compare(plan: Plan, study: Study, summary: dict[str, Any]) -> tuple[list[Ro
         for row in rows[:2]
         if row.difference is not None and abs(row.difference) > TOLERANCE
     ]
-    kept = summary["slo"]["attainment"]
-    if kept < study.slo_share:
-        misses.append(f"{100 * kept:.2f} % of requests keep the limits, {100 * study.slo_share:g} % are promised")
+    for whose, kept in [("", summary["slo"]["attainment"]), *_by_class(summary)]:
+        if kept < study.slo_share:
+            what = f"{100 * kept:.2f} % of {whose}requests keep the limits"
+            misses.append(f"{what}, {100 * study.slo_share:g} % are promised")
     return rows, misses
+
+
+def _by_class(summary: dict[str, Any]) -> list[tuple[str, float]]:
+    classes = summary["slo"].get("classes", [])
+    return [(f"{each['name']}'s ", each["attainment"]) for each in classes if each["attainment"] is not None]
 
 
 def _energy_j(row: Placement, plan: Plan, horizon_s: float, requests: float) -> float:

@@ -5,20 +5,19 @@ Sites, SLO and accounting are the scenario's own words (sim/scenario.py). docs/o
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
+from optimizer.offers import Offer, Owned
+from optimizer.sources import Demand, Source
 from profiles.inputs import CarbonfleetError, read_yaml, validate
-from sim.scenario import Accounting, Name, NonNegative, Positive, Site, Slo, Spec
-from sim.trace.generator import GeneratorSpec
+from sim.scenario import Accounting, KvTransfer, Name, NonNegative, Positive, Site, Slo, Spec
 
-Tokens = Annotated[int, Field(ge=1, le=10_000_000)]
-Batches = Annotated[list[Annotated[int, Field(ge=1, le=65536)]], Field(min_length=1)]
-Tps = Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(min_length=1)]
-_BATCHES = [8, 16, 32, 64, 128, 256]
+Factor = Annotated[float, Field(ge=0, le=100)]
 
 
 class Infeasible(CarbonfleetError):  # noqa: N818 - says what is the matter
@@ -27,80 +26,49 @@ class Infeasible(CarbonfleetError):  # noqa: N818 - says what is the matter
     exit_code = 3
 
 
-class Bucket(Spec):
-    """A class of requests: its tokens in and out and its share of all requests (shares are normalised)."""
+class StudySite(Site):
+    """A site with its limits and its years.
 
-    prompt_tokens: Tokens
-    output_tokens: Tokens
-    share: Positive = 1.0
-
-
-class Demand(Spec):
-    """Who asks for what: the request mix of a trace, a generator or a table of buckets, at a mean rate.
-
-    `rate_per_s` replaces the trace's or the generator's own mean rate and is needed with buckets. `shape` spreads it
-    over the day. `peak_quantile` is the quantile of one-minute arrivals for which capacity must suffice.
+    `max_power_w` is nameplate (GPUs at TDP plus hosts), `max_drawn_w` what is really drawn, PUE included. A demand
+    charge is paid on the highest hourly mean of the year (of each season, where these are told apart).
     """
 
-    model: Name
-    trace: str | None = None
-    generator: GeneratorSpec | None = None
-    buckets: list[Bucket] | None = Field(default=None, min_length=1)
-    rate_per_s: Positive | None = None
-    growth_per_year: Annotated[float, Field(gt=-1, le=10)] = 0.0
-    shape: Literal["flat", "diurnal"] = "flat"
-    peak_quantile: Annotated[float, Field(ge=0.5, lt=1)] = 0.99
-    prompt_edges: list[Tokens] = Field(default=[128, 512, 1024, 2048, 4096, 8192, 32768])
-    output_edges: list[Tokens] = Field(default=[64, 256, 512, 1024, 4096])
+    max_gpus: Annotated[int, Field(ge=0)] | None = None
+    max_units: Annotated[int, Field(ge=0)] | None = None  # hosts that find room in its racks
+    max_power_w: NonNegative | None = None
+    max_drawn_w: NonNegative | None = None
+    intensity_trend_per_year: Annotated[float, Field(gt=-1, le=1)] = 0.0  # -0.03: three per cent less every year
+    intensity_by_year: list[Factor] | None = None  # instead of a trend: each year's intensity over the first's
+    price_trend_per_year: Annotated[float, Field(gt=-1, le=1)] = 0.0  # of electricity
+    demand_charge_usd_per_kw_month: NonNegative = 0.0
+
+    def intensity_factor(self, year: int) -> float:
+        """A year's intensity over that of the series."""
+        if self.intensity_by_year is not None:
+            return self.intensity_by_year[year]
+        return float((1.0 + self.intensity_trend_per_year) ** year)
 
     @model_validator(mode="after")
-    def _one_source(self) -> Demand:
-        if sum(source is not None for source in (self.trace, self.generator, self.buckets)) != 1:
-            raise ValueError("give one of trace, generator and buckets")
-        if self.buckets and self.rate_per_s is None:
-            raise ValueError("buckets need a rate_per_s (requests per second)")
-        for edges in (self.prompt_edges, self.output_edges):
-            if edges != sorted(set(edges)):
-                raise ValueError("edges must ascend")
+    def _one_path(self) -> StudySite:
+        if self.intensity_by_year is not None and self.intensity_trend_per_year:
+            raise ValueError("give intensity_by_year or intensity_trend_per_year, not both")
         return self
 
 
-class StudySite(Site):
-    """A site with its limits: GPUs that find room, and nameplate watts of IT power (GPUs at TDP plus hosts)."""
+class Limits(Spec):
+    """What the whole plan may take over the horizon: dollars, tonnes of avoidable carbon, units bought."""
 
-    max_gpus: Annotated[int, Field(ge=0)] | None = None
-    max_power_w: NonNegative | None = None
-    intensity_trend_per_year: Annotated[float, Field(gt=-1, le=1)] = 0.0  # -0.03: three per cent less every year
-
-
-class Offer(Spec):
-    """A unit one can buy, whole: a host with its GPUs, in any of the configurations listed.
-
-    `host` left out: every host the GPU is sold in. `tp` left out: every tp there is a profile for. `max_units` is over
-    all sites, `price_usd_per_h` is for one whole unit, rent or purchase spread over its life.
-    """
-
-    gpu: Name
-    host: Name | None = None
-    tp: Tps | None = None
-    max_batch: Batches = _BATCHES
-    max_units: Annotated[int, Field(ge=0)] | None = None
-    price_usd_per_h: NonNegative | None = None
-    sites: list[Name] | None = None
-    from_year: Annotated[int, Field(ge=0)] = 0  # of the study; before it the unit cannot be had
-    usable_years: Annotated[int, Field(ge=1)] | None = None  # after purchase; default: to the horizon's end
+    budget_usd: NonNegative | None = None
+    carbon_t: NonNegative | None = None
+    units: Annotated[int, Field(ge=0)] | None = None
 
 
-class Owned(Spec):
-    """Units bought before the study: sunk, so decisions count no embodied carbon and no price for them."""
+class Reserve(Spec):
+    """Capacity beyond the peak: a share of it, units of every pool, and whether the loss of any site is survived."""
 
-    gpu: Name
-    host: Name | None = None
-    site: Name
-    units: Annotated[int, Field(ge=1, le=1_000_000)]
-    usable_years: Annotated[int, Field(ge=1)] | None = None  # from the study's start; default: to the horizon's end
-    tp: Tps | None = None
-    max_batch: Batches = _BATCHES
+    headroom: Annotated[float, Field(ge=0, le=10)] = 0.0
+    spare_units: Annotated[int, Field(ge=0, le=1000)] = 0
+    lose_site: bool = False
 
 
 class Future(Spec):
@@ -121,8 +89,12 @@ class Study(Spec):
     sites: list[StudySite] = Field(min_length=1)
     catalogue: list[Offer] = Field(default=[])
     owned: list[Owned] = Field(default=[])
+    limits: Limits = Limits()
+    reserve: Reserve = Reserve()
+    kv_transfer: KvTransfer | None = None  # the link between prefill and decode, where roles are on offer
     objective: Literal["carbon", "cost", "energy"] = "carbon"
     carbon_price_usd_per_t: NonNegative = 0.0
+    discount_rate: Annotated[float, Field(ge=0, le=1)] = 0.0  # of dollars, a year
     start: datetime = datetime(2023, 1, 1, tzinfo=UTC)
     align: Literal["recur"] | None = None
     horizon_years: Annotated[float, Field(gt=0, le=30)] = 5.0
@@ -152,6 +124,24 @@ class Study(Spec):
         """The futures; without any the one that is as stated."""
         return self.futures or [Future(name="as stated")]
 
+    @property
+    def models(self) -> list[str]:
+        """The models asked for."""
+        return list(dict.fromkeys(source.llm for source in self.demand.sources))
+
+    @property
+    def apart_by_role(self) -> bool:
+        """Whether prefill and decode may be on units of their own."""
+        return any(unit.roles != ["both"] for unit in [*self.catalogue, *self.owned])
+
+    def promise(self, source: Source) -> Slo:
+        """What the requests of a source are promised."""
+        return self.slo if source.slo is None else source.slo
+
+    def usd_factor(self, year: float) -> float:
+        """What a dollar paid after so many years is worth at the study's start."""
+        return float((1.0 + self.discount_rate) ** -year)
+
     @field_validator("start")
     @classmethod
     def _utc(cls, value: datetime) -> datetime:
@@ -178,13 +168,42 @@ class Study(Spec):
             raise ValueError(f"carbon_price_usd_per_t goes with objective: cost; least {self.objective} knows no price")
         return self
 
+    @model_validator(mode="after")
+    def _every_year_is_known(self) -> Study:
+        years = math.ceil(self.horizon_years)
+        for site in self.sites:
+            if site.intensity_by_year is not None and len(site.intensity_by_year) < years:
+                known = len(site.intensity_by_year)
+                raise ValueError(f"{site.name}: intensity_by_year ends after {known} of {years} years")
+        for offer in self.catalogue:
+            if offer.units_by_year is not None and len(offer.units_by_year) < years:
+                raise ValueError(f"{offer.gpu}: units_by_year ends after {len(offer.units_by_year)} of {years} years")
+            if offer.first_year >= self.horizon_years:
+                raise ValueError(f"{offer.gpu} comes in year {offer.first_year} of {self.horizon_years:g}: too late")
+        return self
+
+    @model_validator(mode="after")
+    def _limits_agree(self) -> Study:
+        if self.reserve.lose_site and len(self.sites) < 2:
+            raise ValueError("reserve.lose_site needs a second site")
+        if self.apart_by_role and self.kv_transfer is None:
+            raise ValueError("roles need kv_transfer: the link from who prefills to who decodes")
+        return self
+
 
 def _years_apart(study: Study) -> bool:
-    moves = study.demand.growth_per_year or any(site.intensity_trend_per_year for site in study.sites)
-    lives = [*(each.usable_years for each in study.catalogue), *(each.usable_years for each in study.owned)]
-    ends = any(life is not None for life in lives)
-    later = study.purchase_years != [0] or any(offer.from_year for offer in study.catalogue)
-    return bool(moves or ends or later)
+    moves = any(source.growth_per_year for source in study.demand.sources) or study.discount_rate
+    for site in study.sites:
+        moves = moves or site.intensity_trend_per_year or site.price_trend_per_year
+        moves = moves or len(set(site.intensity_by_year or [])) > 1
+    units = [*study.catalogue, *study.owned]
+    ends = any(unit.usable_years is not None or unit.resale_per_year is not None for unit in units)
+    later = study.purchase_years != [0] or any(offer.first_year or offer.units_by_year for offer in study.catalogue)
+    leased = any(offer.tenure == "lease" for offer in study.catalogue)
+    return bool(moves or ends or later or leased)
+
+
+SourceT = TypeVar("SourceT", bound=Source)
 
 
 def read(path: str | Path) -> Study:
@@ -201,9 +220,11 @@ def read(path: str | Path) -> Study:
         inside = folder / text
         return str(inside) if not Path(text).is_absolute() and inside.exists() else text
 
-    demand = study.demand
-    if demand.trace:
-        demand = demand.model_copy(update={"trace": place(demand.trace)})
+    def found(source: SourceT) -> SourceT:
+        return source.model_copy(update={"trace": place(source.trace)}) if source.trace else source
+
+    demand = found(study.demand)
+    demand = demand.model_copy(update={"streams": [found(stream) for stream in demand.streams]})
     sites = [site.model_copy(update={"grid": place(site.grid)}) for site in study.sites]
     return study.model_copy(
         update={

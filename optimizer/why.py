@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from optimizer.columns import Market
-from optimizer.demand import Load
+from optimizer.market import Market
 from optimizer.program import restricted
 from optimizer.solver import Solution, solve_program
 from optimizer.study import Study
@@ -13,18 +12,18 @@ from optimizer.study import Study
 _WHY_LIMIT_S = 5.0  # seconds the solver may spend on telling why one unused type lost
 
 
-def unused(study: Study, load: Load, market: Market, solution: Solution, best: float) -> list[dict[str, Any]]:
+def unused(study: Study, market: Market, solution: Solution, best: float) -> list[dict[str, Any]]:
     """Each kind of unit that was not taken, with the total of a fleet made of it alone, or what that lacks."""
     kinds: dict[tuple[str, str, bool], set[int]] = {}
-    for o, g in enumerate(market.group_of):
-        choice = market.lead(g)
+    for o, bought in enumerate(market.bought):
+        choice = bought.choice
         kinds.setdefault((choice.gpu, choice.host.name, choice.owned), set()).add(o)
     rows = []
     for (gpu, host, owned), own in kinds.items():
         if any(solution.units[o] for o in own):
             continue
         alone = solve_program(restricted(market.program, own), time_limit_s=_WHY_LIMIT_S, gap_rel=1e-3)
-        full = [full_load_g_per_1k(load, market, o) for o in own]
+        full = [full_load_g_per_1k(market, o) for o in own]
         rows.append(
             {
                 "gpu": gpu,
@@ -46,28 +45,26 @@ def _why(study: Study, market: Market, own: set[int], alone: Solution, best: flo
         return f"alone it comes to {alone.objective:.4g} {unit}{proof}, {more} of this plan's {best:.4g}"
     if alone.status == "no_solution":
         return f"no fleet of it alone was found in {_WHY_LIMIT_S:g} s"
-    mine = [market.choices[c] for o in own for c in market.groups[market.group_of[o]]]
+    mine = [market.choices[c] for o in own for c in market.groups[market.bought[o].group]]
     broken = [s for choice in mine for s in choice.served if isinstance(s, str)]
     if restricted(market.program, own).unserved() and broken:
         return f"alone it cannot keep every limit: {broken[0]}"
     return "its units, room or power do not carry the demand alone, and beside others it does not pay"
 
 
-def full_load_g_per_1k(load: Load, market: Market, option: int) -> float | None:
+def full_load_g_per_1k(market: Market, option: int) -> float | None:
     """Grams per 1,000 output tokens of a unit kept at safe utilisation all horizon; None when a class does not fit.
 
     With several configurations, in the first of its group.
     """
-    group = market.group_of[option]
-    place, choice = market.groups[group][0], market.lead(group)
-    if any(isinstance(served, str) for served in choice.served):
+    bought, load = market.bought[option], market.load
+    place, choice = market.groups[bought.group][0], bought.choice
+    if any(isinstance(served, str) for served in choice.served) or choice.config.role != "both":
         return None
     seconds = sum(part.seconds for part in market.slices)
     columns = zip(market.program.columns, market.priced, market.choice_of, strict=True)
-    grams = sum(amount.carbon_g for column, amount, c in columns if column.option == group and c == place)
-    unit_g = market.purchase[option].carbon_g + sum(each.carbon_g for each in market.on[group])
-    for each, served in zip(load.classes, choice.served, strict=True):
-        if not isinstance(served, str):
-            busy = served.instance_s / (choice.instances * market.safe_utilisation)
-            grams += load.requests * each.share * busy * unit_g / seconds
+    grams = sum(amount.carbon_g for column, amount, c in columns if column.option == bought.group and c == place)
+    unit_g = bought.purchase.amount.carbon_g + sum(each.carbon_g for each in market.on[bought.group])
+    for c, each in enumerate(load.classes):
+        grams += load.of_class(each) * (choice.busy_s(c, market.safe_utilisation) or 0.0) * unit_g / seconds
     return grams / load.output_tokens * 1000.0

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from optimizer import demand
-from optimizer.placement import routing_plan
+from optimizer import drawn
+from optimizer.demand import DAY_S, HOURS
+from optimizer.drawn import draw, replaced
+from optimizer.placed import Placement
 from optimizer.plan import Plan
+from optimizer.routed import routing_plan
 from optimizer.study import Study
 from profiles.outputs import write_json, write_text
 from profiles.units import GRAMS_PER_KG, JOULES_PER_KWH
-from sim.scenario import Pool, Scenario, Site
+from sim.control.specs import Schedule
+from sim.scenario import Pool, Scenario, Site, Slo, SloClass, Stream
+from sim.streams import merged
+from sim.trace.generator import GeneratorSpec
+from sim.trace.model import Trace
+
+
+class Replayed(Protocol):
+    """What is needed of a run: its summary as docs/metrics.md defines it."""
+
+    @property
+    def summary(self) -> dict[str, Any]: ...  # noqa: D102
+
+
+Runner = Callable[..., Replayed]
 
 
 def plan_scenario(plan: Plan, study: Study) -> Scenario:
@@ -19,7 +38,9 @@ def plan_scenario(plan: Plan, study: Study) -> Scenario:
     asked = study.demand
     own = not replaced(study)
     placement = routing_plan(plan, study)
-    like = demand.source_trace(asked, study.seed) if asked.trace and not own else None
+    specs = [] if own else drawn.specs(study, drawn.traces(study))
+    begins = specs[0].starts_at_hour if specs else 0.0
+    several = bool(asked.streams)
 
     def located(text: str) -> str:
         return str(Path(text).resolve()) if Path(text).exists() else text
@@ -27,41 +48,73 @@ def plan_scenario(plan: Plan, study: Study) -> Scenario:
     return Scenario(
         name=f"{study.name}-plan",
         trace=located(asked.trace or "") if own else None,
-        generator=None if own else demand.replay_spec(study, like),
-        start=study.start,
+        generator=None if own or several else specs[0],
+        streams=_streams(study, specs) if several else [],
+        classes=[SloClass(name=each.name, **study.promise(each).model_dump()) for each in asked.streams],
+        start=study.start + timedelta(hours=begins),
         align=study.align,
         seed=study.seed,
         sites=[Site.model_validate({**_site_fields(site), "grid": located(site.grid)}) for site in study.sites],
-        pools=[
-            Pool(
-                name=row.pool,
-                site=row.site,
-                gpu=row.gpu,
-                model=asked.model,
-                instances=row.instances // row.units * row.on[0],
-                tp=row.tp,
-                precision=study.precision,
-                engine=study.engine,
-                host=row.host,
-                sunk=row.owned,
-                max_num_seqs=row.max_batch,
-            )
-            for row in plan.fleet
-            if row.on[0]
-        ],
+        pools=[_pool(row, study) for row in plan.fleet if row.on[0]],
         routing="planned" if placement is not None else "least-outstanding-tokens",
         plan=placement,
-        slo=study.slo,
+        kv_transfer=study.kv_transfer,
+        slo=Slo() if several else study.promise(asked),
+        controls=[_rented(row, begins) for row in plan.fleet if row.by_hour and row.on[0]],
         accounting=study.accounting,
         profiles=[located(folder) for folder in study.profiles],
         own_catalog=located(study.own_catalog) if study.own_catalog else None,
     )
 
 
-def replaced(study: Study) -> bool:
-    """Whether the replay generates its requests: no trace, or a trace at another rate or shape."""
-    asked = study.demand
-    return asked.trace is None or asked.rate_per_s is not None or asked.shape != "flat"
+def _pool(row: Placement, study: Study) -> Pool:
+    return Pool(
+        name=row.pool,
+        site=row.site,
+        gpu=row.gpu,
+        model=row.model,
+        instances=row.instances // row.units * row.on[0],
+        tp=row.tp,
+        precision=row.precision,
+        clock=row.clock,
+        role=row.role,
+        engine=study.engine,
+        host=row.host,
+        sunk=row.owned,
+        max_num_seqs=row.max_batch,
+    )
+
+
+def _streams(study: Study, specs: list[GeneratorSpec]) -> list[Stream]:
+    return [
+        Stream(name=each.name, model=each.llm, slo_class=each.name, generator=spec)
+        for each, spec in zip(study.demand.streams, specs, strict=True)
+    ]
+
+
+def _rented(row: Placement, begins: float) -> Schedule:
+    """Units on by the hour, from the hour at which the run begins."""
+    first, each = int(begins), row.instances // row.units
+    counts = [each * row.by_hour[(first + h) % HOURS] for h in range(HOURS)]
+    at = [(3600.0 * h, n) for h, n in enumerate(counts) if h == 0 or n != counts[h - 1]]
+    return Schedule(kind="schedule", pools=[row.pool], at=at, every_s=DAY_S, keep=0)
+
+
+def replay_trace(study: Study, scenario: Scenario) -> Trace | None:
+    """The requests of the replay: None for the study's own trace as it is, else drawn with its joint lengths."""
+    if not replaced(study):
+        return None
+    parts = draw(study)
+    return merged(scenario, parts) if study.demand.streams else parts[0]
+
+
+def simulated(scenario: Scenario, trace: Trace | None, run: Runner | None = None) -> dict[str, Any]:
+    """The summary of a run of a scenario, by `sim.run.run` or a stand-in with the same call."""
+    if run is None:
+        from sim.run import run as simulate
+
+        run = simulate
+    return run(scenario, trace=trace).summary
 
 
 def _site_fields(site: Site) -> dict[str, Any]:

@@ -16,8 +16,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from profiles.step import StepModel
+
+Role = Literal["both", "prefill", "decode"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,42 +65,47 @@ class Served:
         return self.prefill_s * (1.0 + load / (1.0 - load)) + 0.5 * utilisation * self.step_s
 
 
-def kv_batch(model: StepModel, prompt_tokens: int, output_tokens: int) -> int:
-    """Sequences whose whole KV, prompt and output, fits at once, so that none is ever preempted; 0: not even one."""
-    return model.kv_capacity_tokens // (prompt_tokens + output_tokens)
+def kv_batch(model: StepModel, prompt_tokens: int, output_tokens: int, role: Role = "both") -> int:
+    """Sequences whose whole KV, prompt and output, fits at once, so that none is ever preempted; 0: not even one.
+
+    Who only prefills hands the KV over before any output.
+    """
+    return model.kv_capacity_tokens // (prompt_tokens + (0 if role == "prefill" else output_tokens))
 
 
-def serve(model: StepModel, prompt_tokens: int, output_tokens: int, batch: int) -> Served | None:
+def serve(model: StepModel, prompt_tokens: int, output_tokens: int, batch: int, role: Role = "both") -> Served | None:
     """A request of `prompt_tokens` in and `output_tokens` out on an instance that runs `batch` sequences.
 
-    The batch is lowered to what KV memory holds; None when not even one such request fits.
+    The batch is lowered to what KV memory holds; None when not even one such request fits. With a `role` the instance
+    does only the prefills, which take P each, or only the later tokens: (n_out - 1) D / B, TPOT D.
 
     Raises:
         ValueError: tokens or batch below one.
     """
     if min(prompt_tokens, output_tokens, batch) < 1:
         raise ValueError(f"tokens and batch are at least 1, not {prompt_tokens}, {output_tokens}, {batch}")
-    running = min(batch, kv_batch(model, prompt_tokens, output_tokens))
+    running = min(batch, kv_batch(model, prompt_tokens, output_tokens, role))
     if running < 1:
         return None
     prefill = model.prefill([(prompt_tokens, 0)])
     kv_tokens = running * (prompt_tokens + output_tokens / 2.0)
     line = model.decode(running, kv_tokens)
     step_s = line.a_s + line.c_s * kv_tokens
-    later = output_tokens - 1
+    later = 0 if role == "prefill" else output_tokens - 1
+    prefill_s = 0.0 if role == "decode" else prefill.time_s
     decode_s = later * step_s / running
-    instance_s = prefill.time_s + decode_s
-    energy_j = prefill.power_w * prefill.time_s + line.power_w * decode_s
+    instance_s = prefill_s + decode_s
+    energy_j = prefill.power_w * prefill_s + line.power_w * decode_s
     return Served(
         batch=running,
-        prefill_s=prefill.time_s,
+        prefill_s=prefill_s,
         step_s=step_s if later else 0.0,
-        tpot_s=step_s + running * prefill.time_s / later if later else None,
+        tpot_s=step_s + running * prefill_s / later if later else None,
         instance_s=instance_s,
         gpu_s=instance_s * model.profile.tp,
         energy_j=energy_j,
         dynamic_j=max(0.0, energy_j - model.idle_w * instance_s),
-        extrapolated=prefill.extrapolated or (later > 0 and line.extrapolated),
+        extrapolated=(prefill_s > 0 and prefill.extrapolated) or (later > 0 and line.extrapolated),
     )
 
 
@@ -119,7 +127,9 @@ def best_batch(
     return low
 
 
-def part_load_j(model: StepModel, prompt_tokens: int, output_tokens: int, full: Served, utilisation: float) -> float:
+def part_load_j(
+    model: StepModel, prompt_tokens: int, output_tokens: int, full: Served, utilisation: float, role: Role = "both"
+) -> float:
     """Joules above loaded idle of one request on an instance that runs at a share of its full load.
 
     Below full load fewer sequences run together, so each decode step serves fewer tokens. The batch settles where the
@@ -129,10 +139,10 @@ def part_load_j(model: StepModel, prompt_tokens: int, output_tokens: int, full: 
     low, high = 0, full.batch  # instance time falls with the batch: at `high` it is within the target
     while high - low > 1:
         middle = (low + high) // 2
-        tried = serve(model, prompt_tokens, output_tokens, middle)
+        tried = serve(model, prompt_tokens, output_tokens, middle, role)
         low, high = (low, middle) if tried is None or tried.instance_s <= target_s else (middle, high)
-    above = serve(model, prompt_tokens, output_tokens, high) or full
-    below = serve(model, prompt_tokens, output_tokens, low) if low else None
+    above = serve(model, prompt_tokens, output_tokens, high, role) or full
+    below = serve(model, prompt_tokens, output_tokens, low, role) if low else None
     if below is None or below.instance_s <= above.instance_s:
         return above.dynamic_j
     weight = min(1.0, max(0.0, (target_s - above.instance_s) / (below.instance_s - above.instance_s)))

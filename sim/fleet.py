@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from profiles import catalog, embodied, grid
+from profiles import catalog, dvfs, embodied, grid
 from profiles.inputs import InputError, near_miss
 from profiles.llm import Llm
 from profiles.profile import Profile, load_all, shipped_folder
@@ -145,6 +145,7 @@ def _pool(pool: Pool, site: LiveSite, library: list[tuple[Path, Profile]], scena
         raise InputError(what, field=f"pool {pool.name}.ep", mend="drop ep")
     ep = pool.tp * pool.dp if pool.ep else 1
     path, profile = find_profile(library, gpu.name, llm.name, pool.tp, pool.precision, pool.engine, ep)
+    profile = dvfs.at_clock(profile, pool.clock)
     _check_memory(pool, gpu, profile)
     host, units = pack(pool, gpu.name)
     model = StepModel(profile)

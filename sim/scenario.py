@@ -59,6 +59,7 @@ class Pool(Spec):
     dp: Annotated[int, Field(ge=1, le=64)] = 1  # engine replicas in one instance, each on tp GPUs
     ep: bool = False  # the dp replicas of an instance share the experts and step in lockstep
     precision: str = "bf16"
+    clock: Annotated[float, Field(ge=0.2, le=1)] = 1.0  # SM clock as a share of the full one; below it modelled
     engine: str | None = None  # which profile to take when several fit
     host: Name | None = None  # the unit that is bought; default: the one that leaves the fewest spare GPUs
     age_years: NonNegative = 0.0

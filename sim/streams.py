@@ -11,15 +11,18 @@ from sim.trace import Trace, generate, read_trace
 from sim.trace.change import repeated, scaled
 
 
-def merged(scenario: Scenario) -> Trace:
+def merged(scenario: Scenario, parts: list[Trace] | None = None) -> Trace:
     """The scenario's streams as one trace in order of arrival.
+
+    Args:
+        parts: each stream's requests, instead of reading or generating them.
 
     Raises:
         InputError: a trace is broken, a model is served by no pool, prefixes of unlike block size.
     """
     models = list(dict.fromkeys(catalog.llm(pool.model).name for pool in scenario.pools))
     classes = [each.name for each in scenario.slo_classes]
-    parts = [_source(scenario, stream, k) for k, stream in enumerate(scenario.streams)]
+    parts = parts or [_source(scenario, stream, k) for k, stream in enumerate(scenario.streams)]
     sizes = [part.requests for part in parts]
     arrival = np.concatenate([p.arrival_s + s.starts_at_s for p, s in zip(parts, scenario.streams, strict=True)])
     order = np.argsort(arrival, kind="stable")

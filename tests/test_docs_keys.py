@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from optimizer import offers, sources, study
 from sim import scenario, tables
 from sim.control import specs
 from sim.run import Run, run
@@ -65,3 +66,10 @@ def test_every_field_of_a_scenario_is_documented():
     parts = (*parts, scenario.PlanBucket, scenario.PlanSlice, scenario.RoutingPlan)
     fields = {name for part in parts for name in part.model_fields}
     assert fields - page("scenario.md") == set()
+
+
+def test_every_field_of_a_study_is_documented():
+    parts = (study.Study, study.StudySite, study.Limits, study.Reserve, study.Future)
+    parts = (*parts, offers.Offer, offers.Owned, sources.Demand, sources.Source, sources.Bucket)
+    fields = {name for part in parts for name in part.model_fields}
+    assert fields - page("optimize.md") - page("scenario.md") == set()

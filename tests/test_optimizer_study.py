@@ -11,10 +11,11 @@ import pytest
 
 import optimizer
 from optimizer import demand
+from optimizer.drawn import draw
 from optimizer.plan import Plan
-from optimizer.refine import Unverified, replay, replay_trace, require
+from optimizer.refine import Unverified, replay, require
 from optimizer.study import Infeasible, Study, read
-from optimizer.written import headline, plan_scenario, write
+from optimizer.written import headline, plan_scenario, replay_trace, write
 from profiles import catalog
 from profiles.inputs import InputError
 from profiles.profile import load_all, shipped_folder
@@ -292,7 +293,7 @@ def test_replay_verdicts() -> None:
 
 
 def test_replay_draws_the_studys_lengths_at_its_rate() -> None:
-    trace = replay_trace(study())
+    trace = draw(study())[0]
     assert trace is not None
     pairs = set(zip(trace.prompt_tokens.tolist(), trace.output_tokens.tolist(), strict=True))
     assert pairs == {(500, 200), (2000, 100)}
@@ -336,7 +337,7 @@ def test_a_plan_of_several_pools_is_placed_as_it_says() -> None:
     assert len(plan.fleet) == 2
     planned = plan_scenario(plan, asked)
     assert planned.routing == "planned"
-    result = simulate_run(planned, trace=replay_trace(asked))
+    result = simulate_run(planned, trace=replay_trace(asked, planned))
     prompts, where = result.trace.prompt_tokens, np.frombuffer(result.played.requests.instance, dtype=np.int64)
     shares = {(d["class"], d["pool"]): d["share"] for d in plan.dispatch if "peak" not in d["slice"]}
     for pool in result.pools:

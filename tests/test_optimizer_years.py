@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 import optimizer
 from optimizer import demand
-from optimizer.choices import hull
 from optimizer.plan import Plan
 from optimizer.program import Column, Option, Program, objective_of
+from optimizer.pruned import hull
 from optimizer.solver import solve_program
 from optimizer.study import Infeasible, Study
 from tests.test_optimizer_study import study as plain

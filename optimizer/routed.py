@@ -6,22 +6,18 @@ the classes in between are weighed by their traffic.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-
 from optimizer.demand import RequestClass
 from optimizer.plan import Plan
 from optimizer.study import Study
 from sim.scenario import PlanBucket, PlanSlice, RoutingPlan
 
-_HOUR = re.compile(r"(\d\d)h$")
 Shares = dict[int, dict[str, float]]  # class -> pool -> share
 
 
 def routing_plan(plan: Plan, study: Study) -> RoutingPlan | None:
-    """The first year's placement, hour by hour; None where it says nothing: one pool, seasons, several futures."""
-    pools = [row.pool for row in plan.fleet if row.on[0]]
-    if len(pools) < 2 or study.slices != "day" or study.futures:
+    """The first year's placement, hour by hour; None where it says nothing: one pool, seasons, futures, models."""
+    pools = [row.pool for row in plan.fleet if row.on[0] and row.role != "decode"]
+    if len(pools) < 2 or study.slices != "day" or study.futures or len(study.models) > 1:
         return None
     classes = [RequestClass(**each) for each in plan.classes]
     limits = sorted({each.prompt_to or 0 for each in classes if each.prompt_to})
@@ -31,24 +27,19 @@ def routing_plan(plan: Plan, study: Study) -> RoutingPlan | None:
     if last:
         groups.append(last)
         buckets.append(PlanBucket())
+    hours = {part["name"]: part["hours"] for part in plan.slices if part["year"] == 0}
     by_slice: dict[str, Shares] = {}
     for row in plan.dispatch:
+        if row.get("role") == "decode":
+            continue
         mine = by_slice.setdefault(row["slice"], {}).setdefault(row["class"], {})
         mine[row["pool"]] = mine.get(row["pool"], 0.0) + row["share"]
     slices = [
-        PlanSlice(hours=hours, shares=[_mixed(shares, classes, group) for group in groups])
+        PlanSlice(hours=list(hours[name]), shares=[_mixed(shares, classes, group) for group in groups])
         for name, shares in by_slice.items()
-        if (hours := list(_hours(name)))
+        if hours.get(name)
     ]
     return RoutingPlan(buckets=buckets, slices=slices)
-
-
-def _hours(name: str) -> Iterator[int]:
-    """The hours of the day that a (merged) slice of the first year stands for; none for a peak."""
-    for part in name.split("+"):
-        found = _HOUR.search(part)
-        if found and not re.match(r"y[1-9]", part):
-            yield int(found[1])
 
 
 def _mixed(shares: Shares, classes: list[RequestClass], group: list[int]) -> dict[str, float]:
