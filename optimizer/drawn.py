@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
-from optimizer.demand import DAY_S, HOURS, from_table, rate_of, shape_of, source_trace
+from optimizer.demand import HOURS, from_table, rate_of, shape_of, source_trace
 from optimizer.sources import Source
 from optimizer.study import Study
 from sim.trace.generator import GeneratorSpec, Lengths, Quantiles, generate
@@ -28,22 +29,56 @@ def traces(study: Study) -> list[Trace | None]:
     return [source_trace(each, study.seed) if each.trace else None for each in study.demand.sources]
 
 
-def specs(study: Study, likes: list[Trace | None]) -> list[GeneratorSpec]:
-    """A generator of each source of requests: its rate and shape, Poisson arrivals, its lengths by quantile.
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Hours of the day (UTC) that are drawn: whole ones, from `begins` on."""
 
-    Flat rates are generated for whole hours until there are 20,000 requests in all; shaped ones for a day, or for its
-    busiest hours where a day would hold more than 300,000 requests.
+    begins: int
+    hours: int
+
+    @property
+    def covered(self) -> list[int]:
+        """The hours of the day."""
+        return [(self.begins + h) % HOURS for h in range(self.hours)]
+
+
+def windows(study: Study, likes: list[Trace | None]) -> list[Window]:
+    """What is replayed: the crest of the day first, on which promises are judged.
+
+    Flat rates are drawn for whole hours until there are 20,000 requests in all; shaped ones for a day. Where a day
+    would hold more than 300,000 requests, for its busiest hours, and for those whose mean rate is nearest the day's, on
+    which joules are judged: a busy hour serves a request with fewer.
     """
+    by_hour = _by_hour(study, likes)
+    rate = sum(by_hour) / HOURS
+    if max(by_hour) == min(by_hour):
+        return [Window(0, min(max(math.ceil(_FLAT_REQUESTS / rate / 3600.0), 1), HOURS))]
+    hours = max(math.floor(_DAY_REQUESTS / rate / 3600.0), 1)
+    if hours >= HOURS:
+        return [Window(0, HOURS)]
+    crest = Window((by_hour.index(max(by_hour)) - hours // 2) % HOURS, hours)
+
+    def off(begins: int) -> float:
+        return abs(sum(by_hour[h] for h in Window(begins, hours).covered) / hours - rate)
+
+    return [crest, Window(min(range(HOURS), key=off), hours)]
+
+
+def _by_hour(study: Study, likes: list[Trace | None]) -> list[float]:
+    """Requests per second of all sources in each hour of the day."""
+    sources = list(zip(study.demand.sources, likes, strict=True))
+    return [sum(rate_of(source, like) * shape_of(source)[h] for source, like in sources) for h in range(HOURS)]
+
+
+def specs(study: Study, likes: list[Trace | None], window: Window) -> list[GeneratorSpec]:
+    """A generator of each source of requests: its rate and shape, Poisson arrivals, its lengths by quantile."""
     sources = study.demand.sources
     rates = [rate_of(source, like) for source, like in zip(sources, likes, strict=True)]
     shapes = [shape_of(source) for source in sources]
-    by_hour = [sum(rate * shape[h] for rate, shape in zip(rates, shapes, strict=True)) for h in range(HOURS)]
-    flat, rate = all(max(shape) == 1.0 for shape in shapes), sum(rates)
-    hours = math.ceil(_FLAT_REQUESTS / rate / 3600.0) if flat else math.floor(_DAY_REQUESTS / rate / 3600.0)
-    duration_s = 3600.0 * min(max(hours, 1), HOURS)
-    crest = (by_hour.index(max(by_hour)) - int(duration_s // 7200.0)) % HOURS
-    begins = 0.0 if flat or duration_s >= DAY_S else float(crest)
-    return [_spec(*each, duration_s, begins) for each in zip(sources, likes, rates, shapes, strict=True)]
+    return [
+        _spec(*each, 3600.0 * window.hours, float(window.begins))
+        for each in zip(sources, likes, rates, shapes, strict=True)
+    ]
 
 
 def _spec(
@@ -62,11 +97,13 @@ def _spec(
     )
 
 
-def draw(study: Study) -> list[Trace]:
+def draw(study: Study, window: Window) -> list[Trace]:
     """Requests of each source with its joint lengths, at its rate and shape, with the study's seed."""
     likes = traces(study)
     parts = []
-    for place, (source, like, spec) in enumerate(zip(study.demand.sources, likes, specs(study, likes), strict=True)):
+    for place, (source, like, spec) in enumerate(
+        zip(study.demand.sources, likes, specs(study, likes, window), strict=True)
+    ):
         seed = study.seed + 7919 * place
         drawn_from = None if source.generator else like or sample(source, seed)
         parts.append(generate(spec, seed, like=drawn_from))

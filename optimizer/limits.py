@@ -117,7 +117,7 @@ class Books:
 
     slices: list[Slice]
     leads: list[Choice]  # of each group
-    options: list[Amount]  # of each option, whole where years are not told apart
+    options: list[Amount]  # of each option, with what it draws where units cannot be off
     columns: list[Column]
     priced: list[Amount]
     on: list[list[Amount]]
@@ -169,14 +169,14 @@ def _charged(
 
 def _totals(study: Study, books: Books, charges: list[Charge]) -> Iterator[tuple[Total, str]]:
     """Dollars and grams over the horizon."""
-    apart = study.years_apart
+    switched = study.years_apart or study.reserve.lose_site
 
     def total(limit: float, of: Callable[[Amount], float], weight: float, paid: dict[int, float]) -> Total:
         running = {
             (g, year): of(amount)
             for g, years in enumerate(books.on)
             for year, amount in enumerate(years)
-            if apart and of(amount)
+            if switched and of(amount)
         }
         options = {o: of(amount) for o, amount in enumerate(books.options) if of(amount)}
         columns = {k: of(amount) for k, amount in enumerate(books.priced) if of(amount)}

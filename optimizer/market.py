@@ -88,7 +88,8 @@ def build(
     on = [_on(study, kept[min(group, key=lambda c: kept[c].idle_w)], slices, intensity, years) for group in groups]
     bought = [Bought(g, lead, each) for g, lead in enumerate(leads) for each in purchases(study, lead)]
     apart = study.years_apart
-    paid = [b.purchase.amount if apart else sum(on[b.group], b.purchase.amount) for b in bought]
+    switched = apart or study.reserve.lose_site  # units may be off
+    paid = [b.purchase.amount if switched else sum(on[b.group], b.purchase.amount) for b in bought]
     options = [
         Option(worth(study, amount), group=b.group, periods=b.purchase.years if apart else None)
         for b, amount in zip(bought, paid, strict=True)
@@ -102,11 +103,12 @@ def build(
         [*range(len(slices))] * len(load.classes) * (1 + study.apart_by_role),
         bounds.caps,
         period_of=tuple(part.year for part in slices) if apart else None,
-        running=tuple(tuple(worth(study, each) for each in row) for row in on) if apart else None,
+        running=tuple(tuple(worth(study, each) for each in row) for row in on) if switched else None,
         levels=bounds.levels,
         totals=bounds.totals,
         links=table.links(),
         hourly={g: _most(lead) for g, lead in enumerate(leads) if lead.hourly},
+        cold=frozenset(t for t, part in enumerate(slices) if part.lost is not None),
         spare={g: study.reserve.spare_units for g, lead in enumerate(leads) if study.reserve.spare_units},
     )
     market = Market(

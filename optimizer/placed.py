@@ -91,6 +91,7 @@ def fleet(market: Market, solution: Solution) -> tuple[list[Placement], list[dic
         _carry(market, mine, k, solution.shares[k])
         c, t = market.spot(column.demand)
         row = {"class": c, "slice": market.slices[t].name, "pool": mine.name, "share": solution.shares[k]}
+        row["energy_j"] = market.priced[k].energy_j * solution.shares[k]
         if len(market.groups[column.option]) > 1:
             row |= {"tp": choice.config.tp, "max_batch": choice.config.max_batch}
         if choice.config.role != "both":

@@ -265,6 +265,8 @@ def _tenures(study: Study) -> list[str]:
         found.append("leased and rented units: embodied carbon by the hours they are had, over their lifetimes")
     if "on-demand" in tenures:
         found.append("on-demand units are rented in fractions as the load asks, peaks paid as long as they last")
+    if study.reserve.lose_site:
+        found.append("units kept for the loss of a site are off until then; nothing is counted for booting them")
     if study.discount_rate:
         found.append(f"dollars discounted by {100 * study.discount_rate:g} % a year, running costs at mid-year")
     if any(min(unit.clocks) < 1.0 for unit in units):

@@ -13,7 +13,8 @@
 
 k is how many units are kept on; without running costs all that are there are on. An option is a purchase: the same
 unit bought in another year is another option of the same group. A group in `hourly` is rented by the slice: it has no
-options, its load in a slice is limited but not bought. A level is the highest of some slices (kilowatts, for a demand
+options, its load in a slice is limited but not bought. In a cold slice (a site is lost) all units that are there may
+serve, kept on or not. A level is the highest of some slices (kilowatts, for a demand
 charge or a cap on what is drawn); a total runs over everything (dollars, grams). A link ties columns (prefill here is
 decoded there). Loads are in units: the share of safe capacity is already divided out. What an option, a demand or a
 cap means (hosts and grams, or Mélange's GPUs and dollars) is the caller's business; names here are positions, so two
@@ -104,6 +105,7 @@ class Program:
     links: list[dict[int, float]] = field(default_factory=list)
     hourly: dict[int, float | None] = field(default_factory=dict)  # group -> most units in any slice; None: no limit
     spare: dict[int, int] = field(default_factory=dict)  # group -> units beyond the load wherever it is used
+    cold: frozenset[int] = frozenset()  # slices in which what is there counts, whether it is kept on or not
 
     def period(self, slice_: int) -> int:
         """The period a slice lies in."""

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from optimizer.choices import Setting
-from optimizer.demand import shape_of
-from optimizer.drawn import replaced
+from optimizer.demand import HOURS
+from optimizer.drawn import Window, replaced, traces, windows
 from optimizer.placed import Placement
 from optimizer.plan import Plan, solve
 from optimizer.study import Study
@@ -74,14 +74,18 @@ def replay(plan: Plan, study: Study, run: Runner | None = None) -> Verdict:
     Raises:
         InputError: the scenario cannot be run.
     """
-    scenario = plan_scenario(plan, study)
-    summary = simulated(scenario, replay_trace(study, scenario), run)
-    rows, misses = _compare(plan, study, summary)
+    shown = windows(study, traces(study)) if replaced(study) else [None]
+    summaries = []
+    for window in shown:
+        scenario = plan_scenario(plan, study, window)
+        summaries.append(simulated(scenario, replay_trace(study, scenario, window), run))
+    summary = summaries[-1]
+    rows, misses = _compare(plan, study, summary, shown[-1], summaries)
     notes = ["utilisation: the plan's is full-load time, the replay's any busy time, so the replay's is higher"]
     if replaced(study):
         notes.append("requests were drawn from the demand's lengths at its rate and shape, with the study's seed")
-        if any(max(shape_of(each)) > 1.0 for each in study.demand.sources) and float(summary["horizon_s"]) < 86400.0:
-            notes.append("it covers the day's busiest hours only, in which a request costs fewer joules than the mean")
+    if len(shown) > 1:
+        notes.append("joules are of the hours nearest the day's mean rate; promises are of its busiest hours too")
     return Verdict(not misses, misses, rows, int(summary["requests"]["total"]), float(summary["horizon_s"]), notes)
 
 
@@ -165,8 +169,9 @@ def _corrected(plan: Plan, verdict: Verdict, before: dict[Setting, float]) -> di
             continue
         key = row.host, row.model, row.tp, row.precision, row.clock, row.role, row.owned
         powered = row.years[0]["energy_j"] - row.years[0]["dynamic_j"]
-        share = row.years[0]["dynamic_j"] / (powered + row.years[0]["dynamic_j"])
-        dynamic = energy.planned * share
+        dynamic = energy.planned - powered * verdict.horizon_s / plan.years[0]["seconds"]
+        if dynamic <= 0.0:  # it serves nobody in the hours that were replayed
+            continue
         factors[key] = before.get(key, 1.0) * max(0.25, 1.0 + (energy.replayed - energy.planned) / dynamic)
     return factors
 
@@ -190,17 +195,20 @@ def require(verdict: Verdict) -> None:
         raise Unverified(f"the replay does not bear the plan out: {'; '.join(verdict.misses)}")
 
 
-def _compare(plan: Plan, study: Study, summary: dict[str, Any]) -> tuple[list[Row], list[str]]:
+def _compare(
+    plan: Plan, study: Study, summary: dict[str, Any], window: Window | None, summaries: list[dict[str, Any]]
+) -> tuple[list[Row], list[str]]:
+    """Rows and misses: joules and grams of one replay, promises of all."""
     horizon_s, requests = float(summary["horizon_s"]), float(summary["requests"]["total"])
     rates = {site["name"]: site["intensity"]["mean_g_per_kwh"] for site in summary["sites"]}
     fleet = [row for row in plan.fleet if row.on[0]]  # of the first year, which is what is replayed
-    planned = {row.pool: _energy_j(row, plan, horizon_s, requests) for row in fleet}
+    planned = {row.pool: _energy_j(row, plan, horizon_s, requests, window) for row in fleet}
     grams = sum(operational_g(planned[row.pool], rates[row.site]) for row in fleet)
     found = {pool["name"]: pool for pool in summary["pools"]}
     rows = [
         _row("energy", "J", sum(planned.values()), summary["energy_j"]["total"]),
         _row("operational carbon", "g", grams, summary["carbon_g"]["operational"]),
-        _row("requests keeping every limit", "share", study.slo_share, summary["slo"]["attainment"]),
+        _row("requests keeping every limit", "share", study.slo_share, min(s["slo"]["attainment"] for s in summaries)),
     ]
     for row in fleet:
         rows.append(_row(f"energy of {row.pool}", "J", planned[row.pool], found[row.pool]["energy_j"]))
@@ -210,10 +218,11 @@ def _compare(plan: Plan, study: Study, summary: dict[str, Any]) -> tuple[list[Ro
         for row in rows[:2]
         if row.difference is not None and abs(row.difference) > TOLERANCE
     ]
-    for whose, kept in [("", summary["slo"]["attainment"]), *_by_class(summary)]:
-        if kept < study.slo_share:
-            what = f"{100 * kept:.2f} % of {whose}requests keep the limits"
-            misses.append(f"{what}, {100 * study.slo_share:g} % are promised")
+    for each in summaries:
+        for whose, kept in [("", each["slo"]["attainment"]), *_by_class(each)]:
+            if kept < study.slo_share:
+                what = f"{100 * kept:.2f} % of {whose}requests keep the limits"
+                misses.append(f"{what}, {100 * study.slo_share:g} % are promised")
     return rows, misses
 
 
@@ -222,11 +231,24 @@ def _by_class(summary: dict[str, Any]) -> list[tuple[str, float]]:
     return [(f"{each['name']}'s ", each["attainment"]) for each in classes if each["attainment"] is not None]
 
 
-def _energy_j(row: Placement, plan: Plan, horizon_s: float, requests: float) -> float:
-    """What the plan says a pool draws in `horizon_s` seconds with `requests` requests in the whole fleet."""
+def _energy_j(row: Placement, plan: Plan, horizon_s: float, requests: float, window: Window | None) -> float:
+    """What the plan says a pool draws in `horizon_s` seconds with `requests` requests in the whole fleet.
+
+    Of a window the requests' part is that of its hours, as the plan dispatches them.
+    """
     year, whole = row.years[0], plan.years[0]
     powered = (year["energy_j"] - year["dynamic_j"]) * horizon_s / whole["seconds"]
-    return powered + year["dynamic_j"] * requests / whole["requests"]
+    if window is None or window.hours == HOURS:
+        return powered + year["dynamic_j"] * requests / whole["requests"]
+    asked, dynamic = 0.0, 0.0
+    for part in plan.slices:
+        hours = part["hours"] if part["year"] == 0 else ()
+        share = sum(hour in hours for hour in window.covered) / len(hours) if hours else 0.0
+        if share:
+            asked += share * part["seconds"] * part["rate_per_s"]
+            mine = (r for r in plan.dispatch if r["pool"] == row.pool and r["slice"] == part["name"])
+            dynamic += share * sum(each["energy_j"] for each in mine)
+    return powered + dynamic * requests / asked
 
 
 def _row(what: str, unit: str, planned: float, replayed: float) -> Row:

@@ -165,10 +165,11 @@ class _Model:
                 continue
             key = group, program.period(slice_)
             spare = [(used[key], float(program.spare[group]))] if key in used else []
-            self._row([*terms, *spare, *((n, -1.0) for n in self._room(*key))], "<=")
+            room = self._there(*key) if slice_ in program.cold else self._room(*key)
+            self._row([*terms, *spare, *((n, -1.0) for n in room)], "<=")
         if self._on:
             for group, period in most:
-                there = [(self._units[o], -1.0) for o in program.members(group, period)]
+                there = [(n, -1.0) for n in self._there(group, period)]
                 if group not in program.hourly:
                     self._row([(self._on[group][period], 1.0), *there], "<=")
 
@@ -176,6 +177,10 @@ class _Model:
         """The variables whose sum is a group's units on."""
         if self._on:
             return [self._on[group][period]]
+        return self._there(group, period)
+
+    def _there(self, group: int, period: int) -> list[Any]:
+        """The variables whose sum is a group's units, on or off."""
         return [self._units[o] for o in self.program.members(group, period)]
 
     def _used(self, group: int, period: int, load: float) -> Any:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from optimizer.placed import Placement
 from optimizer.plan import Plan
 from optimizer.study import Study
-from optimizer.written import Runner, plan_scenario, replay_trace, simulated
+from optimizer.written import Runner, plan_scenario, pool_of, replay_trace, simulated
 from sim.scenario import Pool, Scenario
 
 
@@ -50,11 +51,14 @@ def _without(plan: Plan, study: Study, scenario: Scenario) -> Iterator[tuple[str
             kept = [lost.model_copy(update={"instances": fewer})] if fewer > 0 else []
             count = study.reserve.spare_units
             yield f"{count} x {row.host} of {lost.name}", [*rest, *kept]
-    if study.reserve.lose_site:
-        for site in scenario.sites:
-            rest = [pool for pool in scenario.pools if pool.site != site.name]
-            if len(rest) < len(scenario.pools):
-                yield f"site {site.name}", rest
+    for site in sorted({pool.site for pool in scenario.pools}) if study.reserve.lose_site else []:
+        there = (row for row in plan.fleet if row.site != site)  # what is off is switched on
+        yield f"site {site}", [pool_of(row, study, units) for row in there if (units := _first_year(row))]
+
+
+def _first_year(row: Placement) -> int:
+    """Units that are there in the first year, on or off."""
+    return sum(count for year, count in row.bought.items() if year == "0") or row.on[0]
 
 
 def _left(scenario: Scenario, pools: list[Pool]) -> Scenario | None:
@@ -65,7 +69,7 @@ def _left(scenario: Scenario, pools: list[Pool]) -> Scenario | None:
     names = {pool.name for pool in pools}
     controls = [each for each in scenario.controls if set(getattr(each, "pools", None) or names) <= names]
     changes: dict[str, Any] = {
-        "pools": sorted(pools, key=lambda pool: [each.name for each in scenario.pools].index(pool.name)),
+        "pools": pools,
         "sites": [site for site in scenario.sites if any(pool.site == site.name for pool in pools)],
         "routing": "least-outstanding-tokens",
         "plan": None,

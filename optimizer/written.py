@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from optimizer import drawn
 from optimizer.demand import DAY_S, HOURS
-from optimizer.drawn import draw, replaced
+from optimizer.drawn import Window, draw, replaced
 from optimizer.placed import Placement
 from optimizer.plan import Plan
 from optimizer.routed import routing_plan
@@ -33,13 +33,19 @@ class Replayed(Protocol):
 Runner = Callable[..., Replayed]
 
 
-def plan_scenario(plan: Plan, study: Study) -> Scenario:
-    """The plan as a scenario that `simulate` runs as it is: the study's trace (or its mix, generated) on the fleet."""
+def plan_scenario(plan: Plan, study: Study, window: Window | None = None) -> Scenario:
+    """The plan as a scenario that `simulate` runs as it is: the study's trace (or its mix, generated) on the fleet.
+
+    Args:
+        window: the hours of the day that are generated; default: the first of those that are replayed.
+    """
     asked = study.demand
     own = not replaced(study)
     placement = routing_plan(plan, study)
-    specs = [] if own else drawn.specs(study, drawn.traces(study))
-    begins = specs[0].starts_at_hour if specs else 0.0
+    likes = drawn.traces(study)
+    shown = None if own else window or drawn.windows(study, likes)[0]
+    specs = [] if shown is None else drawn.specs(study, likes, shown)
+    begins = shown.begins if shown is not None else 0
     several = bool(asked.streams)
 
     def located(text: str) -> str:
@@ -55,7 +61,7 @@ def plan_scenario(plan: Plan, study: Study) -> Scenario:
         align=study.align,
         seed=study.seed,
         sites=[Site.model_validate({**_site_fields(site), "grid": located(site.grid)}) for site in study.sites],
-        pools=[_pool(row, study) for row in plan.fleet if row.on[0]],
+        pools=[pool_of(row, study, row.on[0]) for row in plan.fleet if row.on[0]],
         routing="planned" if placement is not None else "least-outstanding-tokens",
         plan=placement,
         kv_transfer=study.kv_transfer,
@@ -67,13 +73,14 @@ def plan_scenario(plan: Plan, study: Study) -> Scenario:
     )
 
 
-def _pool(row: Placement, study: Study) -> Pool:
+def pool_of(row: Placement, study: Study, units: int) -> Pool:
+    """Some units of a placement as a scenario's pool."""
     return Pool(
         name=row.pool,
         site=row.site,
         gpu=row.gpu,
         model=row.model,
-        instances=row.instances // row.units * row.on[0],
+        instances=row.instances // row.units * units,
         tp=row.tp,
         precision=row.precision,
         clock=row.clock,
@@ -92,19 +99,19 @@ def _streams(study: Study, specs: list[GeneratorSpec]) -> list[Stream]:
     ]
 
 
-def _rented(row: Placement, begins: float) -> Schedule:
+def _rented(row: Placement, begins: int) -> Schedule:
     """Units on by the hour, from the hour at which the run begins."""
-    first, each = int(begins), row.instances // row.units
-    counts = [each * row.by_hour[(first + h) % HOURS] for h in range(HOURS)]
+    each = row.instances // row.units
+    counts = [each * row.by_hour[(begins + h) % HOURS] for h in range(HOURS)]
     at = [(3600.0 * h, n) for h, n in enumerate(counts) if h == 0 or n != counts[h - 1]]
     return Schedule(kind="schedule", pools=[row.pool], at=at, every_s=DAY_S, keep=0)
 
 
-def replay_trace(study: Study, scenario: Scenario) -> Trace | None:
+def replay_trace(study: Study, scenario: Scenario, window: Window | None = None) -> Trace | None:
     """The requests of the replay: None for the study's own trace as it is, else drawn with its joint lengths."""
     if not replaced(study):
         return None
-    parts = draw(study)
+    parts = draw(study, window or drawn.windows(study, drawn.traces(study))[0])
     return merged(scenario, parts) if study.demand.streams else parts[0]
 
 

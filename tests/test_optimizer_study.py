@@ -11,7 +11,7 @@ import pytest
 
 import optimizer
 from optimizer import demand
-from optimizer.drawn import draw
+from optimizer.drawn import draw, windows
 from optimizer.plan import Plan
 from optimizer.refine import Unverified, replay, require
 from optimizer.study import Infeasible, Study, read
@@ -293,7 +293,7 @@ def test_replay_verdicts() -> None:
 
 
 def test_replay_draws_the_studys_lengths_at_its_rate() -> None:
-    trace = draw(study())[0]
+    trace = draw(study(), windows(study(), [None])[0])[0]
     assert trace is not None
     pairs = set(zip(trace.prompt_tokens.tolist(), trace.output_tokens.tolist(), strict=True))
     assert pairs == {(500, 200), (2000, 100)}

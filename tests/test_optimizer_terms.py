@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 import optimizer
-from optimizer.drawn import draw
+from optimizer.drawn import draw, windows
 from optimizer.plan import Plan
 from optimizer.refine import replay
 from optimizer.study import Infeasible, Study
@@ -172,8 +172,9 @@ def test_reserves() -> None:
     two = [{"name": "here", "grid": "300"}, {"name": "there", "grid": "400"}]
     either = optimizer.solve(study(sites=two, reserve={"lose_site": True}))
     assert {row.site: row.units for row in either.fleet} == {"here": few, "there": few}
+    assert {row.site: row.on for row in either.fleet} == {"here": [few], "there": [0]}  # off until it is needed
     gone = losses(either, study(sites=two, reserve={"lose_site": True}))
-    assert [loss.lost for loss in gone] == ["site here", "site there"]
+    assert [loss.lost for loss in gone] == ["site here"]
     assert all(loss.kept(0.99) for loss in gone)
 
 
@@ -233,7 +234,9 @@ def test_several_models_with_promises_of_their_own_share_a_stock() -> None:
         ("chat", None, 0.1),
         ("deep", 5.0, None),
     ]
-    assert [part.requests for part in draw(asked)] == pytest.approx([20 * 3600, 3600], rel=0.1)
+    assert [part.requests for part in draw(asked, windows(asked, [None, None])[0])] == pytest.approx(
+        [20 * 3600, 3600], rel=0.1
+    )
     verdict = replay(plan, asked)
     assert verdict.requests == pytest.approx(21 * 3600, rel=0.05)
     assert {row.unit for row in verdict.rows} == {"J", "g", "share"}
