@@ -47,6 +47,7 @@ bench: .venv/dev
 
 docs: .venv/dev
 	$(BIN)/python -m carbonfleet.docs docs/cli.md
+	$(BIN)/python -m carbonfleet.reproduce.hotcarbon24.markdown docs/studies/hotcarbon24.json docs/studies/hotcarbon24.md
 
 clean:
 	rm -rf .venv .venv-newest dist build

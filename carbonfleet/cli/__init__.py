@@ -28,6 +28,7 @@ COMMANDS = (
     "report",
     "compare",
     "verify",
+    "reproduce",
     "demo",
 )
 INTERRUPTED, BROKEN_PIPE = 130, 141

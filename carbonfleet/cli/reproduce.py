@@ -1,0 +1,95 @@
+"""`reproduce`: papers as commands, their figures beside ours; one subcommand a paper."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from carbonfleet.cli import options as opt
+
+
+@click.group("reproduce", context_settings=opt.HELP)
+def command() -> None:
+    """Papers reproduced: their experiment, their figures beside ours, and the same on other GPUs and grids."""
+
+
+def _names(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """A list between commas."""
+    if value is None:
+        return ()
+    names = tuple(name.strip() for name in value.split(","))
+    if not all(names):
+        raise click.BadParameter("an empty name between commas")
+    return names
+
+
+@command.command(
+    "hotcarbon24",
+    epilog="Example: carbonfleet reproduce hotcarbon24 --gpus h100-sxm-80gb,l4 --zones PL,SE -o runs/hotcarbon24",
+    context_settings=opt.HELP,
+)
+@click.option("--gpus", callback=_names, metavar="GPU,...", help="GPUs; default rtx-6000-ada,t4 as in the paper.")
+@click.option("--models", callback=_names, metavar="LLM,...", help="LLMs; default llama-1b,llama-3b,llama-7b.")
+@click.option(
+    "--zones",
+    callback=_names,
+    metavar="ZONE,...",
+    help="Grid zones, files or g/kWh, each by its mean; default the paper's own means of QC, CISO and PACE.",
+)
+@click.option("--lifetime-years", type=opt.POSITIVE, help="Life of a GPU; default 5 as in the paper.")
+@opt.own_catalog_option
+@opt.out_option("Write report.html, result.json, manifest.json and the predicted profiles into this folder.")
+@opt.json_option
+@opt.quiet_option
+def hotcarbon24(
+    gpus: tuple[str, ...],
+    models: tuple[str, ...],
+    zones: tuple[str, ...],
+    lifetime_years: float | None,
+    own_catalog: str | None,
+    output: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """LLaMA in static batches on an RTX 6000 Ada and a T4: latency, energy and carbon by phase and region.
+
+    Every number that the paper states stands beside ours with its error and a verdict. All steps are predicted: four
+    claims are fitted, the others are a test. With other GPUs, models, zones or lifetime no value of the paper stands
+    beside ours.
+    """
+    from carbonfleet.reproduce.hotcarbon24.setting import setting
+    from carbonfleet.reproduce.hotcarbon24.study import study
+    from profiles.catalog import own_files, using
+
+    with using(own_catalog):
+        made = study(setting(gpus, models, zones, lifetime_years))
+    if output is not None:
+        from carbonfleet.reproduce.hotcarbon24.folder import write
+
+        write(made, output, [*own_files(own_catalog), *(Path(zone) for zone in zones)], sys.argv)
+    opt.warn(made.document["warnings"], quiet)
+    if as_json:
+        opt.print_json(made.document)
+        return
+    click.echo(_text(made.document))
+    if output is not None:
+        click.echo(f"\npage: {output / 'report.html'}")
+
+
+def _text(document: dict[str, Any]) -> str:
+    """Claims, score and takeaways on a screen; the cells where no claim stands beside them."""
+    from carbonfleet.reproduce.hotcarbon24 import words
+    from carbonfleet.text import table
+
+    blocks = [[words.headline(document)]]
+    if document["beside_paper"]:
+        blocks.append(table(words.CLAIMS_HEAD, words.claim_rows(document), 3))
+        blocks.append(table(words.SCORE_HEAD, words.score_rows(document)))
+    else:
+        blocks.append(table(words.CELLS_HEAD, words.cell_rows(document), 2))
+    blocks += [[title, *(f"   {check}" for check in checks)] for title, checks in words.takeaway_lines(document)]
+    blocks.append(["whole servers instead of chips:", *(f"   {line}" for line in words.change_lines(document))])
+    return "\n\n".join("\n".join(block) for block in blocks)
