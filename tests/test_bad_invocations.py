@@ -173,6 +173,16 @@ CASES: list[tuple[str, int, str]] = [
     ("embodied h10", 1, "did you mean"),
     ("embodied h100-sxm-80gb --preset mine", 2, "act"),
     ("embodied h100-sxm-80gb --preset hotcarbon24", 1, "states no figure"),
+    # reproductions
+    ("reproduce hotcarbon2", 2, "hotcarbon2"),
+    ("reproduce hotcarbon24 --gpus t5 -q", 1, "unknown GPU"),
+    ("reproduce hotcarbon24 --gpus ,t4 -q", 2, "empty name"),
+    ("reproduce hotcarbon24 --gpus t4,t4 -q", 1, "given twice"),
+    ("reproduce hotcarbon24 --gpus tpu-v5p -q", 1, "unknown"),
+    ("reproduce hotcarbon24 --models deepseek-v3 -q", 1, "dense"),
+    ("reproduce hotcarbon24 --zones nowhere -q", 1, "unknown grid zone"),
+    ("reproduce hotcarbon24 --zones 99999 -q", 1, "not a carbon intensity"),
+    ("reproduce hotcarbon24 --lifetime-years 0 -q", 2, "lifetime"),
     # runs
     ("report nowhere", 1, "simulate -o"),
     ("report .", 1, "has no summary.json"),

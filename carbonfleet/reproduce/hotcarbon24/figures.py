@@ -15,10 +15,15 @@ MILLI, MICRO = 1e3, 1e6
 
 
 def figures(document: dict[str, Any], book: str) -> dict[str, Spec]:
-    """Figures 1 to 7 under one book, by name; those of throughput and latency are the same under any."""
+    """Figures 1 to 7 under one book, by name; those of throughput and latency are the same under any.
+
+    There is none where no cell has memory enough.
+    """
     cells, energy = document["cells"], document["energy"][book]
     lost = [row for row in cells if row["out_of_memory"]]
     run = [row for row in cells if not row["out_of_memory"]]
+    if not run:
+        return {}
     drawn = {
         "1_latency": _by_batch(run, "latency_s", "s a batch (log)", lost),
         "2_energy": _by_batch(energy, "energy_j", "J a prompt (log)", lost),
@@ -87,7 +92,7 @@ def _bars(rows: Rows, lost: Rows, title: str) -> Spec:
     x: Spec = {"field": "batch", "type": "ordinal", "title": "batch", "axis": {"labelAngle": 0}}
     offset = {"field": "gpu", "type": "nominal", "sort": gpus}
     shade = {"domain": list(parts), "range": [1.0, 0.4]}
-    opacity = {"field": "part", "type": "nominal", "title": None, "scale": shade, "legend": {"orient": "top"}}
+    opacity = {"field": "part", "type": "ordinal", "title": None, "scale": shade, "legend": {"orient": "top"}}
     bars: Spec = {
         "data": {"values": values},
         "mark": "bar",
@@ -144,11 +149,12 @@ def _batch_axis() -> Spec:
 
 
 def _log_axis(values: Rows, title: str) -> Spec:
-    """A logarithmic axis around the values, with ticks at 1, 2 and 5."""
-    ys = [row["y"] for row in values] or [1.0]
+    """A logarithmic axis around the values, with ticks at 1, 2 and 5 or closer."""
+    ys = [row["y"] for row in values]
     low, high = 0.8 * min(ys), 1.25 * max(ys)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [m * 10.0**k for k in decades for m in (1, 2, 5) if low <= m * 10.0**k <= high]
+    steps = (1, 2, 5) if high > 30.0 * low else (1, 2, 3, 5, 7)
+    ticks = [m * 10.0**k for k in decades for m in steps if low <= m * 10.0**k <= high]
     scale = {"type": "log", "domain": [low, high], "nice": False}
     axis = {"values": ticks, "format": ",~g"}
     return {"field": "y", "type": "quantitative", "title": title, "scale": scale, "axis": axis}

@@ -36,7 +36,9 @@ def build(document: dict[str, Any]) -> str:
 
 
 def _body(d: dict[str, Any], specs: dict[str, Spec]) -> Iterable[str]:
-    yield f"<header><h1>HotCarbon'24, reproduced</h1><p>{escape(d['paper'])}. All steps predicted.</p></header><main>"
+    what = "HotCarbon'24, reproduced" if d["beside_paper"] else "The experiment of HotCarbon'24, elsewhere"
+    where = f"{', '.join(d['setting']['models'])} on {', '.join(d['setting']['gpus'])}. All steps predicted."
+    yield f"<header><h1>{what}</h1><p>{escape(where)}</p><p>{escape(d['paper'])}.</p></header><main>"
     yield from _top(d)
     yield "<h2>What goes in</h2><p>Table 1. Embodied carbon, in both books.</p>"
     yield table(words.EMBODIED_HEAD, words.embodied_rows(d), 2)
@@ -88,6 +90,8 @@ def _headline(d: dict[str, Any]) -> str:
 
 def _figures(d: dict[str, Any], specs: dict[str, Spec], book: str) -> Iterable[str]:
     zones, model = d["setting"]["zones"], d["setting"]["models"][0]
+    if not specs:
+        yield "<p>Nothing fits: there is nothing to draw.</p>"
     for name in specs:
         if not name.startswith(f"{book}_"):
             continue

@@ -41,7 +41,7 @@ class Setting:
             "GPUs": set(self.gpus) == set(GPUS),
             "models": self.models == MODELS,
             "zones": self.intensities == ZONES,
-            "lifetime": self.lifetime_years == LIFETIME_YEARS,
+            "years of life": self.lifetime_years == LIFETIME_YEARS,
         }
         return [name for name, same in own.items() if not same]
 

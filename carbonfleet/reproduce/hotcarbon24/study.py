@@ -37,6 +37,7 @@ FIGURES = (
     *("latency_s", "energy_j", "power_w", "prefill_s", "prefill_w", "prefill_tokens_per_s", "prefill_j_per_token"),
     *("decode_s", "decode_w", "decode_tokens_per_s", "decode_j_per_token"),
 )
+UNUSED = ("idle_w", "bus_bits", "pin_gbit_s")  # columns of the catalogue that nothing here rests on
 _NOTES = [
     "no measurement of an eager framework on this card is public: predicted from its data sheet",
     f"free parameters fitted to claims {', '.join(FITTED)} of HotCarbon'24 and the powers it implies",
@@ -191,7 +192,7 @@ def _parameters(found: Fit) -> list[dict[str, Any]]:
 def _beside(asked: Setting) -> str:
     if not asked.differs:
         return "GPUs, models, zones and lifetime are the paper's"
-    return f"no value of the paper stands beside ours: {' and '.join(asked.differs)} differ from the paper's"
+    return f"No value of the paper stands beside ours, because of other {' and '.join(asked.differs)}"
 
 
 def _assumptions(asked: Setting) -> list[dict[str, str]]:
@@ -225,15 +226,13 @@ def _warnings(asked: Setting, cells: Cells, server: Book) -> Iterable[str]:
         f"every step is predicted (tier T2; factor {eager.BAND.time:g} in time and {eager.BAND.power:g} in power, "
         "assumed): no measurement of these settings is public"
     )
-    if asked.differs:
-        yield _beside(asked)
     lost = [key for key, cell in cells.items() if cell is None]
     if lost:
         yield f"{len(lost)} of {len(cells)} cells are out of memory and have no figure"
     for gpu, one in server.owned.items():
         if one.host is None:
             yield f"no host of {gpu} is known: its second book holds the card alone"
-        recalled = catalog.gpu(gpu).verify
+        recalled = [column for column in catalog.gpu(gpu).verify if column not in UNUSED]
         if recalled:
             yield f"{gpu}: {', '.join(recalled)} recalled and not re-read"
 

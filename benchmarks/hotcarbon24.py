@@ -1,18 +1,24 @@
-"""Writes docs/studies/hotcarbon24.md from a committed result:
+"""Writes docs/studies/hotcarbon24.md from the committed result beside it (`make docs`); --anew computes that first.
 
-python -m carbonfleet.reproduce.hotcarbon24.markdown docs/studies/hotcarbon24.json docs/studies/hotcarbon24.md
+.venv/bin/python -m benchmarks.hotcarbon24 [--anew]
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from carbonfleet.reproduce.hotcarbon24 import words
 from carbonfleet.reproduce.hotcarbon24.paper import BATCHES, NEW, OLD, SMALL
+from carbonfleet.reproduce.hotcarbon24.setting import setting
+from carbonfleet.reproduce.hotcarbon24.study import study
 from profiles.inputs import read_json
-from profiles.outputs import write_text
+from profiles.outputs import write_json, write_text
+
+RESULT = Path(__file__).resolve().parents[1] / "docs" / "studies" / "hotcarbon24.json"
+PAGE = RESULT.with_suffix(".md")
 
 HEAD = """# HotCarbon'24, reproduced
 
@@ -22,8 +28,9 @@ HEAD = """# HotCarbon'24, reproduced
 
 takes a few seconds on two cores and writes `report.html` (Figures 1 to 7 under two boundaries), `result.json` (every
 figure), `manifest.json` and the predicted profiles. This page is written from the committed result,
-docs/studies/hotcarbon24.json, by `make docs`. `--gpus`, `--models`, `--zones` and `--lifetime-years` ask the same of
-other hardware, regions and lives; then no value of the paper stands beside ours.
+docs/studies/hotcarbon24.json, by `make docs` (`python -m benchmarks.hotcarbon24 --anew` computes that first). `--gpus`,
+`--models`, `--zones` and `--lifetime-years` ask the same of other hardware, regions and lives; then no value of the
+paper stands beside ours.
 
 LLaMA 1B, 3B and 7B serve static batches of 1 to 64 prompts, 150 tokens each, on an RTX 6000 Ada and a T4. **Nothing
 here was measured**: no measurement of these cards with these models is public, so steps are predicted from data sheets
@@ -71,8 +78,8 @@ def render(document: dict[str, Any]) -> str:
         "## Takeaways\n",
         "\n".join(_takeaways(document)),
         "## Whole servers instead of chips\n",
-        "The paper counts chips. By pcf-card, with each card's share of a server and its watts, the embodied shares of\n"
-        "a prompt alone in its batch are:\n",
+        "The paper counts chips. By pcf-card, with each card's share of a server and its watts, the embodied shares\n"
+        "of a prompt alone in its batch are:\n",
         _table(words.CHANGES_HEAD, words.change_rows(document), 2),
         _list(words.change_lines(document)),
         READING.format(**_computed(document)),
@@ -118,4 +125,6 @@ def _list(lines: Iterable[str]) -> str:
 
 
 if __name__ == "__main__":
-    write_text(sys.argv[2], render(read_json(sys.argv[1])))
+    if "--anew" in sys.argv:
+        write_json(RESULT, {"schema_version": 1, **study(setting()).document})
+    write_text(PAGE, render(read_json(RESULT)))
