@@ -24,6 +24,7 @@ from profiles import catalog
 from profiles.predict.eager import Card, Eager, Habits
 
 TOLERANCE = 0.02  # of a target, 1 sigma
+OTHER_TOLERANCES = (0.005, 0.06)
 LOST = 3.0  # residual in logarithms where a claim's cells are out of memory
 ALL_CELLS = [(gpu, model, batch) for gpu in GPUS for model in MODELS for batch in BATCHES]
 SUBSETS, SEED = 40, 24
@@ -86,8 +87,8 @@ class Fit:
 NO_FIT = Fit(tuple(parameter.assumed for parameter in PARAMETERS), ())
 
 
-def fit(targets: Sequence[str]) -> Fit:
-    """The parameters from these claims and the stated powers."""
+def fit(targets: Sequence[str], tolerance: float = TOLERANCE) -> Fit:
+    """The parameters from these claims and the stated powers, each to a relative tolerance (1 sigma)."""
     from scipy.optimize import least_squares
 
     powered = [(gpu, SMALL, 1) for gpu in STATED_W]
@@ -103,7 +104,7 @@ def fit(targets: Sequence[str]) -> Fit:
         for gpu, model, batch in powered:
             cell = cells[gpu, model, batch]
             found.append(_off(cell.power_w if cell else None, STATED_W[gpu]))
-        return [*(off / TOLERANCE for off in found), *x.tolist()]
+        return [*(off / tolerance for off in found), *x.tolist()]
 
     count = len(PARAMETERS)
     best = least_squares(residuals, np.zeros(count), diff_step=np.full(count, 1e-3))

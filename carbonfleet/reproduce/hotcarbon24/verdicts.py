@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from carbonfleet.reproduce.hotcarbon24 import claims
-from carbonfleet.reproduce.hotcarbon24.fit import NO_FIT, fit, random_subsets
+from carbonfleet.reproduce.hotcarbon24.fit import NO_FIT, OTHER_TOLERANCES, fit, random_subsets
 from carbonfleet.reproduce.hotcarbon24.paper import (
     CLAIMS,
     EMBODIED_KG,
@@ -67,12 +67,15 @@ def _within(row: dict[str, Any], limit: float, strict: bool) -> bool:
 
 
 def scores(cells: Cells) -> dict[str, Any]:
-    """The score of the fit, with no fit at all, and over random choices of as many claims."""
+    """The score of the fit, to other tolerances, with no fit at all, and over random choices of as many claims."""
     tried = [score(judged(fit(subset).cells()), subset) for subset in random_subsets(len(FITTED))]
     columns = {key: sorted(one[key] for one in tried) for key in tried[0] if key != "claims"}
     return {
         "fitted_on": list(FITTED),
         "fit": score(judged(cells)),
+        "other_tolerances": [
+            {"tolerance": tolerance, **score(judged(fit(FITTED, tolerance).cells()))} for tolerance in OTHER_TOLERANCES
+        ],
         "no_fit": score(judged(NO_FIT.cells()), ()),
         "random_subsets": {
             "subsets": len(tried),
