@@ -17,7 +17,7 @@ NEWEST := $(shell for p in python3.14 python3.13 python3.12 \
 	@touch $@
 
 .venv/dev: .venv/core
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,calibrate]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,calibrate,cluster]'
 	@touch $@
 
 demo: .venv/core

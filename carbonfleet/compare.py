@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from carbonfleet.sweep.figures import non_dominated
+from carbonfleet.sweep.folder import point_record
 from profiles import catalog, embodied
 from profiles.inputs import InputError, read_json, read_yaml
 from profiles.units import lifetime_rate_g_per_s
@@ -40,23 +42,39 @@ class World:
 
 
 def load(folder: str | Path) -> Loaded:
-    """Read what comparing needs of a run directory.
+    """Read what comparing needs of a run directory, or of a sweep's point given as FOLDER:NUMBER.
 
     Raises:
         InputError: not a run directory, or a partial run.
     """
     path = Path(folder)
+    sweep, colon, number = str(folder).rpartition(":")
+    if colon and number.isdigit() and not path.exists():
+        return _checked(path, *_point(sweep, int(number)))
     for name in ("summary.json", "config.yaml"):
         if not (path / name).is_file():
             raise InputError(f"has no {name}", file=path, mend="give a folder that simulate -o wrote")
     summary = read_json(path / "summary.json")
     if not isinstance(summary, dict) or not all("parts_g" in pool for pool in summary.get("pools", [{}])):
         raise InputError("is no run's summary", file=path / "summary.json", mend="write it anew with simulate -o")
+    return _checked(path, summary, read_yaml(path / "config.yaml")[0])
+
+
+def _point(sweep: str, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    record = point_record(sweep, number)
+    if "summary" not in record:
+        what = f"point {number} is a plan, not a run"
+        mend = "write it with sweep --print-config, plan it with optimize -o and simulate its scenario.yaml"
+        raise InputError(what, file=sweep, mend=mend)
+    return record["summary"], record["config"]
+
+
+def _checked(path: Path, summary: dict[str, Any], config: dict[str, Any]) -> Loaded:
     if summary.get("partial"):
         raise InputError("is a partial run", file=path, mend="simulate it to the end")
     if not summary["tokens"]["output"]:
         raise InputError("completed no request", file=path, mend="nothing can be compared per token")
-    return Loaded(path.name or str(path), summary, read_yaml(path / "config.yaml")[0])
+    return Loaded(path.name or str(path), summary, config)
 
 
 def compare(folders: list[str]) -> dict[str, Any]:
@@ -105,12 +123,8 @@ def pareto(runs: list[Loaded]) -> list[str]:
     keys = ["carbon_g_per_1k_output_tokens", "ttft_p99_s"]
     if all(row["cost_usd"] is not None for row in rows):
         keys.append("cost_usd_per_1k_output_tokens")
-    points = [[row[key] for key in keys] for row in rows]
-    return [
-        rows[i]["run"]
-        for i, mine in enumerate(points)
-        if not any(other != mine and all(a <= b for a, b in zip(other, mine, strict=True)) for other in points)
-    ]
+    best = non_dominated([[row[key] for key in keys] for row in rows])
+    return [row["run"] for row, kept in zip(rows, best, strict=True) if kept]
 
 
 def _pair(a: Loaded, b: Loaded) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from pydantic import BaseModel
 
 from profiles.inputs import InputError, near_miss, read_yaml, validate
 from sim.scenario import Scenario, anchored, parse_start
@@ -156,8 +157,8 @@ def build(path: str | None, options: Mapping[str, Any], pools: Sequence[str], se
         data, lines = read_yaml(path)
     typed = _apply(data, options, anchor=path is not None)
     for text in settings:
-        key, value = _setting(text)
-        _put(data, key, value, field=f"--set {text}")
+        key, value = setting(text)
+        put(data, key, value, field=f"--set {text}")
         typed[key] = f"--set {text}"
     try:
         scenario = validate(Scenario, data, file=path, lines=lines)
@@ -182,7 +183,7 @@ def _apply(data: dict[str, Any], options: Mapping[str, Any], anchor: bool) -> di
         if option == "trace":
             data.pop("generator", None)
         if option in _KEYS:
-            _put(data, _KEYS[option], value, field=flag)
+            put(data, _KEYS[option], value, field=flag)
             typed[_KEYS[option]] = flag
         for i, item in enumerate(_items(data, _EACH.get(option))):
             item[option] = value
@@ -200,8 +201,12 @@ def _here(path: str) -> str:
     return str(Path(path).resolve()) if Path(path).exists() else path
 
 
-def _setting(text: str) -> tuple[str, Any]:
-    """A `--set` as its dotted key and its value read as YAML."""
+def setting(text: str) -> tuple[str, Any]:
+    """A `--set` as its dotted key and its value read as YAML.
+
+    Raises:
+        UsageError: it is not of the form key=value, or the value is not YAML.
+    """
     key, equals, value = text.partition("=")
     if not equals or not key or not all(key.split(".")):
         mend = "write key=value, like --set accounting.lifetime_years=4 or --set pools.0.instances=8"
@@ -212,25 +217,30 @@ def _setting(text: str) -> tuple[str, Any]:
         raise UsageError("the value is not YAML", field=f"--set {text}", mend="quote it") from error
 
 
-def _put(data: dict[str, Any], key: str, value: Any, *, field: str) -> None:
-    """Set a dotted path; a list's items go by index or by their `name`; mappings are made as needed."""
+def put(data: dict[str, Any], key: str, value: Any, *, field: str) -> tuple[Any, ...]:
+    """Set a dotted path; a list's items go by index or by their `name`; mappings are made as needed.
+
+    Returns:
+        the path as it was taken, names of a list's items replaced by their indexes.
+
+    Raises:
+        UsageError: a list has no such item, or the path leads through a value that holds nothing.
+    """
     *parents, last = key.split(".")
     here: Any = data
+    path: list[Any] = []
     for part in parents:
-        if isinstance(here, list):
-            here = here[_index(here, part, field)]
-        elif isinstance(here, dict):
-            if here.get(part) is None:
-                here[part] = {}
-            here = here[part]
-        else:
+        if not isinstance(here, list | dict):
             break
-    if isinstance(here, list):
-        here[_index(here, last, field)] = value
-    elif isinstance(here, dict):
-        here[last] = value
-    else:
+        path.append(_index(here, part, field) if isinstance(here, list) else part)
+        if isinstance(here, dict) and here.get(part) is None:
+            here[part] = {}
+        here = here[path[-1]]
+    if not isinstance(here, list | dict):
         raise UsageError(f"nothing stands below {'.'.join(parents)}", field=field, mend="give an existing path")
+    path.append(_index(here, last, field) if isinstance(here, list) else last)
+    here[path[-1]] = value
+    return tuple(path)
 
 
 def _index(items: list[Any], part: str, field: str) -> int:
@@ -256,7 +266,7 @@ def _blame(error: InputError, typed: dict[str, str]) -> InputError:
     return error
 
 
-def as_yaml(scenario: Scenario) -> str:
-    """The resolved scenario as YAML that reads back to the same scenario."""
-    document = scenario.model_dump(mode="json", exclude_none=True)
+def as_yaml(asked: BaseModel) -> str:
+    """A resolved scenario or study as YAML that reads back to the same."""
+    document = asked.model_dump(mode="json", exclude_none=True)
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)

@@ -213,8 +213,11 @@ def read(path: str | Path) -> Study:
         InputError: not readable, an unknown key (with its line and the near miss), a refused value.
     """
     data, lines = read_yaml(path)
-    study = validate(Study, data, file=path, lines=lines)
-    folder = Path(path).parent
+    return anchored(validate(Study, data, file=path, lines=lines), Path(path).parent)
+
+
+def anchored(study: Study, folder: Path) -> Study:
+    """The study with its relative paths resolved against `folder` where such a file exists."""
 
     def place(text: str) -> str:
         inside = folder / text
@@ -230,7 +233,7 @@ def read(path: str | Path) -> Study:
         update={
             "demand": demand,
             "sites": sites,
-            "profiles": [place(folder_) for folder_ in study.profiles],
+            "profiles": [place(name) for name in study.profiles],
             "own_catalog": place(study.own_catalog) if study.own_catalog else None,
         }
     )

@@ -46,6 +46,9 @@ FILES = {
     "study.yaml": "demand: 5\n",
     "grid.csv": "datetime_utc,carbon_intensity_lca_gco2eq_per_kwh\n2023-01-01T00:00:00,5\n2023-01-01T01:00:00,-1\n",
     "short_grid.csv": "datetime_utc,intensity_lca_gco2eq_per_kwh\n2023-01-01T00:00:00,5\n2023-01-01T01:00:00,6\n",
+    "sweep.yaml": "scenario: good.yaml\ngrid: {seed: [1, 2]}\n",
+    "sweep_key.yaml": "scenario: good.yaml\ngrid: {pools.p.instanses: [1]}\n",
+    "sweep_aim.yaml": "scenario: good.yaml\ngrid: {seed: [1, 2]}\nobjectives: {carbon: min}\n",
     "log.jsonl": '{"input_toks": 100}\n',
 }
 
@@ -192,6 +195,21 @@ CASES: list[tuple[str, int, str]] = [
     ("compare . .", 1, "has no summary.json"),
     ("verify", 2, "DIR"),
     ("verify nowhere", 1, "simulate -o"),
+    # sweep
+    ("sweep", 2, "FILE"),
+    ("sweep nowhere.yaml", 1, "nowhere.yaml"),
+    ("sweep good.yaml", 1, "unknown key"),
+    ("sweep list.yaml", 1, "list.yaml:1"),
+    ("sweep binary", 1, "UTF-8"),
+    ("sweep sweep_key.yaml", 1, "sweep_key.yaml:2: pools.p.instanses: unknown key; did you mean instances"),
+    ("sweep sweep_aim.yaml -q -o aims", 1, "unknown objective 'carbon'"),
+    ("sweep sweep.yaml --set seed", 2, "key=value"),
+    ("sweep sweep.yaml --set pools.p.instanses=2", 1, "did you mean instances"),
+    ("sweep sweep.yaml --print-config 9", 1, "there is no point 9"),
+    ("sweep sweep.yaml --jobs 0", 2, "--jobs"),
+    ("sweep sweep.yaml -o .", 1, "something else than a sweep"),
+    ("sweep sweep.yaml -o t.csv", 1, "t.csv: is a file"),
+    ("compare nowhere:0 nowhere:1", 1, "has no sweep.json"),
     # optimize
     ("optimize", 2, "STUDY"),
     ("optimize missing.yaml", 1, "missing.yaml"),

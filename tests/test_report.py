@@ -13,6 +13,10 @@ import pytest
 
 from carbonfleet import report
 from carbonfleet.report import charts, folder, page, vega
+from carbonfleet.report import sweep as sweep_page
+from carbonfleet.sweep import crew, design
+from carbonfleet.sweep import run as sweeps
+from carbonfleet.sweep.folder import Folder
 from profiles.inputs import InputError
 from sim import scenario
 from sim.run import run
@@ -78,6 +82,25 @@ def test_it_is_silent_and_asks_for_nothing(browser, hostile):
     assert tab.locator("svg.marks").count() == 7  # every chart is drawn
     assert tab.locator("img").count() == 0  # a hostile name became no element
     assert tab.locator("h1").text_content() == HOSTILE
+
+
+def test_a_sweep_s_page_is_silent_too(browser, tmp_path):
+    asked = scenario.read(ROOT / "examples" / "two-sites.yaml").model_dump(mode="json", exclude_none=True)
+    asked["generator"]["duration_s"] = 60
+    gpus = ["h100-sxm-80gb", HOSTILE]  # the second cannot be found, and its error tells its name
+    parts = {"name": HOSTILE, "scenario": asked, "grid": {"name": [HOSTILE, "b"], "pools.h100.gpu": gpus}}
+    (tmp_path / "s.yaml").write_text(json.dumps(parts))
+    found, place = design.read(tmp_path / "s.yaml"), Folder(tmp_path / "out")
+    results = sweeps.run(found, place, sweeps.plan(found, place), lambda: crew.Here(1))
+    path = sweep_page.write(found, results, place.path)
+    said, requests, tab = visit(browser, path, width=360)
+    assert said == []
+    assert requests == [path.as_uri()]
+    assert tab.locator("svg.marks").count() == 3  # grams against latency, and by each key
+    assert tab.locator("img").count() == 0
+    assert tab.locator("h1").text_content() == HOSTILE
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 360
+    assert results.counts == {"failed": 2, "ok": 2}
 
 
 def test_a_page_that_misbehaves_is_caught_by_the_same_check(browser, tmp_path):

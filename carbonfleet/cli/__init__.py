@@ -29,6 +29,7 @@ COMMANDS = (
     "compare",
     "verify",
     "reproduce",
+    "sweep",
     "demo",
 )
 INTERRUPTED, BROKEN_PIPE = 130, 141

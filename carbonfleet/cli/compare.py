@@ -19,6 +19,8 @@ from carbonfleet.cli import options as opt
 def command(runs: tuple[str, ...], as_json: bool, output: Path | None) -> None:
     """Compare two or more run directories; every further RUN with the first.
 
+    A point of a sweep is a RUN too: runs/sweep:3 is point 3 of the sweep in runs/sweep.
+
     Totals are compared where traffic, horizon and completed tokens are the same, else grams per 1,000 output tokens.
     The difference is taken again under each shared assumption; those that turn its sign are named.
     """
