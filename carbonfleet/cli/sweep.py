@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,8 +94,17 @@ def _crew(jobs: int | None, cluster: str | None, points: int) -> Crew:
     from carbonfleet.sweep import crew
 
     if cluster is not None:
-        return crew.Cluster(cluster)
+        found = crew.Cluster(cluster)
+        _hush()
+        return found
     return crew.Here(min(jobs or crew.cores(), points))
+
+
+def _hush() -> None:
+    """Leave out the logs (with tracebacks) of a connection that ends: what they mean is said in one line."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.split(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def _say_what_is_there(plan: Plan, quiet: bool) -> None:
@@ -151,11 +161,9 @@ def _show(design: Design, results: Results, folder: Folder, plan: Plan, as_json:
     from carbonfleet.sweep.folder import PAGE, TABLE
 
     page.write(design, results, folder.path)
-    failed = [row for row in results.rows if row["status"] in ("failed", "infeasible")]
-    for row in failed[:SHOWN]:
-        opt.note(f"warning: point {row['point']} {row['status']}: {row['error']}", quiet)
-    if len(failed) > SHOWN:
-        opt.note(f"warning: and {len(failed) - SHOWN} more", quiet)
+    said = [f"point {row['point']} {row['status']}: {row['error']}" for row in results.rows if row["error"]]
+    more = [f"{len(said) - SHOWN} more points have errors"] if len(said) > SHOWN else []
+    opt.warn([*said[:SHOWN], *more], quiet)
     if as_json:
         opt.print_json(
             {
@@ -168,7 +176,7 @@ def _show(design: Design, results: Results, folder: Folder, plan: Plan, as_json:
                 "front": [row["point"] for row in results.front],
                 "points": results.rows,
                 "assumptions": results.assumptions,
-                "warnings": [f"point {row['point']} {row['status']}: {row['error']}" for row in failed],
+                "warnings": said,
                 "sources": results.sources,
                 "folder": str(folder.path),
             }

@@ -63,8 +63,7 @@ def _scatter(rows: list[dict[str, Any]], design: Design, x: str, y: str, named: 
     ]
     number = all(isinstance(value["x"], int | float) and not isinstance(value["x"], bool) for value in values)
     across: Spec = {"field": "x", "type": "quantitative" if number else "nominal", "title": x.removeprefix("set.")}
-    if number:
-        across["scale"] = {"zero": False}
+    across |= {"scale": {"zero": False}} if number else {"axis": {"labelAngle": 0, "labelLimit": 140}}
     tip = [{"field": "tip", "title": "point"}, {"field": "x", "title": x}, {"field": "y", "title": y}]
     colour = {"field": "best", "type": "nominal", "legend": None, "scale": _COLOURS}
     mark = {"type": "point", "filled": True, "size": 60, "opacity": 0.9}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import signal
@@ -140,7 +139,6 @@ class Cluster:
             from distributed import Client, KilledWorker
         except ImportError as error:
             raise CrewError("distributed is not installed; pip install 'carbonfleet[cluster]'") from error
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said in one line by us
         self.deaths: tuple[type[BaseException], ...] = (KilledWorker,)
         self.tries = 1  # each is several deaths already (distributed.scheduler.allowed-failures)
         self._address = address

@@ -18,7 +18,7 @@ from profiles.inputs import InputError, read_yaml, validate
 from sim import scenario as scenarios
 from sim.scenario import Spec
 
-MOST_POINTS = 100_000
+MOST_POINTS = 20_000  # all are resolved before the first is made: some 15 kB each, and 1 ms
 Values = Annotated[list[Any], Field(min_length=1)]
 Lines = dict[tuple[Any, ...], int]
 
@@ -163,8 +163,9 @@ class Design:
 
     @property
     def keys(self) -> list[str]:
-        """The keys that are varied, in the file's order."""
-        return list(dict.fromkeys(key for point in self.points for key in point.settings))
+        """The keys that are varied: of cases, grid and sample."""
+        drawn = self.sweep.sample.keys if self.sweep.sample else {}
+        return list(dict.fromkeys([*(key for case in self.sweep.cases for key in case), *self.sweep.grid, *drawn]))
 
 
 def read(path: str | Path, settings: Sequence[str] = ()) -> Design:

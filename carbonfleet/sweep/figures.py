@@ -31,7 +31,8 @@ def warnings(record: dict[str, Any]) -> list[str]:
 def _of_plan(record: dict[str, Any]) -> dict[str, Any]:
     plan = record["plan"]
     unit = plan["objective_unit"]
-    found: dict[str, Any] = {"fleet": record["headline"], "solver_status": plan["status"]}
+    fleet = ", ".join(f"{r['units']} x {r['host']} at {r['site']} (tp{r['tp']})" for r in plan["fleet"])
+    found: dict[str, Any] = {"fleet": fleet, "solver_status": plan["status"]}
     found |= {f"objective_{unit}": plan["objective"], f"bound_{unit}": plan["bound"]}
     found |= _leaves(plan, "", _PLAN_APART)
     for row in plan["fleet"]:

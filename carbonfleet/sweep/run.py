@@ -80,7 +80,8 @@ def run(
         if found["status"] in made.MADE:
             made.check(design.sweep.objectives, figures(found), design)
 
-    _state(design, folder, planned, command, partial=bool(planned.left))
+    told = _told(design, planned, command)
+    folder.state(told | {"partial": bool(planned.left)})
     if progress is not None:
         progress(done, total)
     try:
@@ -91,7 +92,7 @@ def run(
         raise
     results = made.collect(design, planned.keys, folder)
     made.write_table(results, folder.path / TABLE)
-    _state(design, folder, planned, command, partial=False)
+    folder.state(told | {"partial": False})
     return results
 
 
@@ -104,14 +105,13 @@ def _so_far(design: Design, planned: Plan, folder: Folder) -> Results:
         return made.collect(Design(plain, design.file, design.kind, design.points), planned.keys, folder)
 
 
-def _state(design: Design, folder: Folder, planned: Plan, command: list[str] | None, partial: bool) -> None:
-    inputs = {str(path) for point in design.points if point.config for path in files(point.config)}
-    told: dict[str, Any] = manifest([design.file, *inputs], seed=None, command=command)
+def _told(design: Design, planned: Plan, command: list[str] | None) -> dict[str, Any]:
+    """What sweep.json says: what was asked, from which inputs, and which point has which key."""
+    inputs = {path for point in design.points if point.config for path in files(point.config)}
     points = [
         {"point": point.number, "key": key, "set": point.settings}
         for point, key in zip(design.points, planned.keys, strict=True)
     ]
     asked = design.sweep.model_dump(mode="json", exclude_defaults=True)
-    folder.state(
-        {**told, "name": design.name, "kind": design.kind, "partial": partial, "sweep": asked, "points": points}
-    )
+    made_from = manifest([design.file, *inputs], seed=None, command=command)
+    return {**made_from, "name": design.name, "kind": design.kind, "sweep": asked, "points": points}

@@ -151,7 +151,7 @@ def _simulated(task: Task) -> dict[str, Any]:
 
 
 def _planned(task: Task) -> dict[str, Any]:
-    from optimizer import refine, solve, written
+    from optimizer import refine, solve
     from optimizer.study import Study
 
     study = Study.model_validate(task.config)
@@ -161,7 +161,7 @@ def _planned(task: Task) -> dict[str, Any]:
     else:
         plan = solve(study)
     document = {key: value for key, value in plan.document().items() if key not in CLOCK}
-    found: dict[str, Any] = {"status": OK, "plan": document, "headline": written.headline(plan)}
+    found: dict[str, Any] = {"status": OK, "plan": document}
     if verdict is not None:
         found["replayed"] = verdict.document()
         if not verdict.verified:
