@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import yaml
 from click.testing import CliRunner
 
 from carbonfleet.cli.sweep import command
-from carbonfleet.sweep import crew, design, run
+from carbonfleet.sweep import crew, design, run, shift
 from carbonfleet.sweep.folder import Folder
 from carbonfleet.sweep.results import Results
 from carbonfleet.sweep.work import Task
@@ -49,6 +50,9 @@ def work(task):
         os.kill(os.getpid(), signal.SIGKILL)
     return make(task)
 
+def lost(task):
+    import a_module_that_is_not_here
+
 def dead():
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -65,18 +69,23 @@ def helper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     sys.path.remove(str(folder))
 
 
-@pytest.fixture(scope="module")
-def cluster(helper: Any) -> Iterator[Any]:
-    """Two local Dask workers whose points are given away once before they are suspects."""
+@contextmanager
+def dask_cluster(workers: int = 2, **settings: Any) -> Iterator[Any]:
+    """Local Dask workers, under settings of its scheduler."""
     distributed = pytest.importorskip("distributed", reason="distributed (the extra cluster) is not installed")
     import dask
 
+    address = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", silence_logs=50
-        ) as started,
+        dask.config.set({f"distributed.scheduler.{key.replace('_', '-')}": value for key, value in settings.items()}),
+        distributed.LocalCluster(n_workers=workers, threads_per_worker=1, silence_logs=50, **address) as started,
     ):
+        yield started
+
+
+@pytest.fixture(scope="module")
+def cluster(helper: Any) -> Iterator[Any]:
+    with dask_cluster() as started:
         yield started
 
 
@@ -146,21 +155,23 @@ def test_two_workers_a_dask_cluster_and_a_killed_worker_in_each_give_the_same_by
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(*files, strict=True))
 
 
-def _only_killers_fail(found: Results) -> None:
+def test_a_point_that_kills_its_worker_is_blamed_and_no_other(
+    killers: Path, tmp_path: Path, helper: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shift, "LOOK_S", 0.001)  # as where a point takes longer than the wait between two looks
+    found = swept(killers, tmp_path / "out", here, work=helper.work)
     failed = [row["set.seed"] for row in found.rows if row["status"] == "failed"]
     assert failed == list(KILLERS)
     assert found.counts == {"failed": 2, "ok": 8}
     assert "its worker died, and again with nothing else under way" in found.rows[3]["error"]
 
 
-def test_a_point_that_kills_its_worker_is_blamed_and_no_other(killers: Path, tmp_path: Path, helper: Any) -> None:
-    _only_killers_fail(swept(killers, tmp_path / "out", here, work=helper.work))
-
-
-def test_the_same_on_a_cluster(killers: Path, tmp_path: Path, helper: Any, cluster: Any) -> None:
-    _only_killers_fail(
-        swept(killers, tmp_path / "out", lambda: crew.Cluster(cluster.scheduler_address), work=helper.work)
-    )
+def test_the_same_on_a_cluster(tmp_path: Path, helper: Any) -> None:
+    path = written(tmp_path / "one.yaml", grid={"seed": [*range(6)]})
+    with dask_cluster(allowed_failures=0) as started:  # every death makes suspects, as here
+        found = swept(path, tmp_path / "out", lambda: crew.Cluster(started.scheduler_address), work=helper.work)
+    assert [row["status"] for row in found.rows] == ["failed" if row == 3 else "ok" for row in range(6)]
+    assert "its worker died, and again" in found.rows[3]["error"]
 
 
 def test_processes_that_cannot_begin_blame_no_point(
@@ -172,6 +183,14 @@ def test_processes_that_cannot_begin_blame_no_point(
     assert not (tmp_path / "out" / "points").exists()
 
 
+def test_workers_that_cannot_make_points_stop_the_sweep(
+    killers: Path, tmp_path: Path, helper: Any, cluster: Any
+) -> None:
+    for name, who in (("here", here), ("there", lambda: crew.Cluster(cluster.scheduler_address))):
+        with pytest.raises(crew.CrewError, match="is the same carbonfleet installed there"):
+            swept(killers, tmp_path / name, who, work=helper.lost)
+
+
 def test_from_the_command_line(tmp_path: Path, cluster: Any) -> None:
     path = written(tmp_path / "s.yaml", grid={"seed": [1, 2]})
     asked = [str(path), "-o", str(tmp_path / "out"), "--cluster", cluster.scheduler_address, "-q"]
@@ -180,18 +199,11 @@ def test_from_the_command_line(tmp_path: Path, cluster: Any) -> None:
     assert "2 points: 2 ok" in done.output
 
 
-def test_a_cluster_without_workers_is_left(tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from distributed import LocalCluster
-
-    from carbonfleet.sweep import shift
-
+def test_a_cluster_without_workers_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shift, "LOOK_S", 0.05)
     monkeypatch.setattr(crew, "EMPTY_S", 2 * crew.LOOK_S)
     path = written(tmp_path / "s.yaml", grid={"seed": [1, 2]})
-    with (
-        LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as empty,
-        pytest.raises(crew.CrewError, match="has no worker"),
-    ):
+    with dask_cluster(workers=0) as empty, pytest.raises(crew.CrewError, match="has no worker"):
         swept(path, tmp_path / "out", lambda: crew.Cluster(empty.scheduler_address))
 
 

@@ -40,6 +40,7 @@ class _Shift:
         self._crew, self._keep, self._work = crew, keep, work
         self._waiting, self._suspects = deque(tasks), deque[Task]()
         self.flying: dict[Future[str], Task] = {}
+        self._lone: Task | None = None  # the suspect that is under way, with nothing beside it
         self._deaths: Counter[str] = Counter()  # by key, while alone
 
     @property
@@ -49,11 +50,7 @@ class _Shift:
 
     def turn(self) -> None:
         """Begin what there is room for, wait for what comes back, and keep it."""
-        alone = not self._waiting and not self.flying
-        queue, room = (self._suspects, 1) if alone else (self._waiting, self._crew.room())
-        fallen = False
-        while queue and len(self.flying) < room and not fallen:
-            fallen = not self._send(queue)
+        fallen = self._begin()
         done, _ = wait(self.flying, LOOK_S, FIRST_COMPLETED)
         fallen = fallen or any(self._died(future) for future in done)
         if fallen and self._crew.falls_together():
@@ -61,11 +58,19 @@ class _Shift:
         if not done and not fallen:
             self._crew.look()
         dead = self.gather(list(done))
-        if alone:
-            dead = [task for task in dead if not self._blamed(task)]
-        self._suspects.extend(dead)
+        self._suspects.extend(task for task in dead if task is not self._lone or not self._blamed(task))
         if fallen:
             self._crew.mend()
+
+    def _begin(self) -> bool:
+        """Begin what there is room for: a suspect only when nothing else is; whether the pool is broken."""
+        if not self._waiting and self._suspects and not self.flying:
+            self._lone = self._suspects[0]
+            return not self._send(self._suspects)
+        while self._waiting and len(self.flying) < self._crew.room():
+            if not self._send(self._waiting):
+                return True
+        return False
 
     def _send(self, queue: deque[Task]) -> bool:
         """Begin the next of a queue; False where the pool turned out to be broken."""
@@ -83,7 +88,7 @@ class _Shift:
         """Keep what was made; the tasks whose workers died.
 
         Raises:
-            CrewError: a future was cancelled: the cluster went away.
+            CrewError: the cluster went away, or a worker cannot do the work at all.
         """
         dead = []
         for future in done:
@@ -92,6 +97,9 @@ class _Shift:
                 dead.append(task)
             elif future.cancelled():
                 raise CrewError("the cluster went away; run it again, it goes on")
+            elif (error := future.exception()) is not None:  # work tells its own troubles in the record
+                what = f"a worker cannot make points ({type(error).__name__}: {error})"
+                raise CrewError(f"{what}; is the same carbonfleet installed there?") from error
             else:
                 self._keep(task, future.result())
         return dead
