@@ -277,6 +277,18 @@ def test_a_combination_nothing_can_have_is_a_failed_point_and_the_rest_go_on(fil
     assert all("\n" not in row["error"] for row in found.rows[1:])
 
 
+def test_dates_and_parts_can_be_varied(file: Write, tmp_path: Path) -> None:
+    path = file(grid={"slo": [{"ttft_s": 1.0}, {"tpot_s": 0.1}]})
+    path.write_text(path.read_text() + "  start: [2023-01-01T00:00:00Z, 2023-07-01]\n")  # YAML reads both as dates
+    found = swept(path, tmp_path / "out")
+    table = pq.read_table(tmp_path / "out" / "sweep.parquet")
+    assert found.counts == {"ok": 4}
+    assert table["set.start"].to_pylist()[:2] == ["2023-01-01T00:00:00+00:00", "2023-07-01"]
+    assert json.loads(table["set.slo"].to_pylist()[0]) == {"ttft_s": 1.0}
+    done = CliRunner().invoke(command, [str(path), "-o", str(tmp_path / "out"), "--json", "-q"])
+    assert json.loads(done.output)["points"][3]["set.start"] == "2023-07-01"
+
+
 def test_studies(file: Write, tmp_path: Path) -> None:
     grid = {"demand.rate_per_s": [5.0, 500.0], "sites.here.grid": [20, 600]}
     path = file(study=STUDY, replay=False, grid=grid)

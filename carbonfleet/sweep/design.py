@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -231,9 +232,9 @@ class _Resolver:
             blamed = next((key for key, path in paths.items() if _within(path, field.split("."))), None)
             if blamed is not None:
                 raise self._refusal(blamed, error, blamed) from error
-            return Point(number, settings, None, str(error))
+            return Point(number, _plain(settings), None, str(error))
         whole = self._kind.anchored(self._kind.anchored(model, self._file.parent), self._here)
-        return Point(number, settings, whole.model_dump(mode="json", exclude_none=True))
+        return Point(number, _plain(settings), whole.model_dump(mode="json", exclude_none=True))
 
     def _refusal(self, key: str, error: InputError, field: str) -> InputError:
         """The complaint about a key of the sweep, at the line on which it stands."""
@@ -242,6 +243,17 @@ class _Resolver:
             mend = "add integer: true"
         lines = (line for where, line in self._lines.items() if where and where[-1] == key)
         return InputError(error.what, file=self._file, line=next(lines, None), field=field, mend=mend)
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON can hold it: what else YAML knows, like dates, as text."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, date):
+        return value.isoformat()
+    return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
 def _within(path: tuple[Any, ...], field: list[str]) -> bool:
