@@ -11,7 +11,7 @@ from typing import Any
 from profiles.catalog import KINDS
 from profiles.inputs import InputError, read_json, sha256
 from profiles.outputs import located
-from sim import scenario
+from sim import columns, scenario
 from sim.run import Run, run
 
 CLOCK = ("wall_s", "loop_s", "requests_per_wall_s")
@@ -133,20 +133,55 @@ def _columns(folder: Path, again: Run) -> Iterator[tuple[str, Any, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from sim.tables import requests_table
+    from sim.tables import request_blocks
 
+    rows = again.played.requests.size
     try:
-        was = pq.read_table(folder / "requests.parquet")
+        was = pq.ParquetFile(folder / "requests.parquet")
+        names = was.schema_arrow.names
+        yield "requests.parquet rows", was.metadata.num_rows, rows
+        if was.metadata.num_rows != rows:
+            return
+        bad: dict[str, tuple[str, Any, Any]] = {}
+        first, made, mine = 0, request_blocks(again), None
+        for theirs in _blocks(was):
+            mine = next(made)
+            if not first:
+                yield "requests.parquet columns", names, mine.column_names
+            for name in [name for name in names if name in mine.column_names and name not in bad]:
+                found = _first_difference(theirs[name], mine[name])
+                if found is not None:
+                    bad[name] = f"{name} of request {first + found[0]}", found[1], found[2]
+            first += mine.num_rows
+        for name in names:
+            if mine is not None and name in mine.column_names:
+                yield bad.get(name, (f"requests.parquet {name}", 0, 0))
     except (OSError, pa.ArrowException) as error:
         yield "requests.parquet", f"unreadable ({' '.join(str(error).split())[:80]})", "a table"
-        return
-    is_ = requests_table(again)
-    yield "requests.parquet columns", was.column_names, is_.column_names
-    yield "requests.parquet rows", was.num_rows, is_.num_rows
-    if was.num_rows != is_.num_rows:
-        return
-    for name in was.column_names:
-        if name in is_.column_names:
-            pairs = list(zip(was[name].to_pylist(), is_[name].to_pylist(), strict=True))
-            bad = next((k for k, pair in enumerate(pairs) if not _equal(*pair)), None)
-            yield (f"requests.parquet {name}", 0, 0) if bad is None else (f"{name} of request {bad}", *pairs[bad])
+
+
+def _blocks(file: Any) -> Iterator[Any]:
+    """A Parquet file's rows as the simulator cuts them, whatever its row groups."""
+    import pyarrow as pa
+
+    held: list[Any] = []
+    for batch in file.iter_batches(batch_size=columns.BLOCK):
+        held.append(batch)
+        table = pa.Table.from_batches(held)
+        while table.num_rows >= columns.BLOCK:
+            yield table.slice(0, columns.BLOCK)
+            table = table.slice(columns.BLOCK)
+        held = table.to_batches()
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _first_difference(was: Any, is_: Any) -> tuple[int, Any, Any] | None:
+    """Place and both values of the first cell that differs."""
+    import pyarrow as pa
+
+    was, is_ = (each.cast(pa.string()) if pa.types.is_dictionary(each.type) else each for each in (was, is_))
+    if was.equals(is_):
+        return None
+    pairs = list(zip(was.to_pylist(), is_.to_pylist(), strict=True))
+    return next(((k, *pair) for k, pair in enumerate(pairs) if not _equal(*pair)), None)

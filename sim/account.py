@@ -16,6 +16,7 @@ from profiles.grid import Window
 from profiles.units import JOULES_PER_KWH, lifetime_rate_g_per_s
 from sim.engine.charge import Owned
 from sim.engine.loop import Played
+from sim.engine.past import Past
 from sim.fleet import LivePool
 from sim.off import OffTimes, Spans
 from sim.scenario import Accounting
@@ -89,34 +90,66 @@ class PoolBooks:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Owner:
+    """What a pool hands to the requests it served: its grams a joule times g/kWh, its other grams by busy seconds."""
+
+    owned: Owned
+    to_g: float
+    total_s: float
+    embodied_g: float
+    idle_g: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Shares:
     """What each request owns, in arrival order: busy joules at the GPU and grams by kind (PUE included)."""
 
-    energy_j: Floats
-    operational_g: Floats
-    embodied_g: Floats
-    idle_share_g: Floats
+    size: int
+    owners: list[_Owner]
     unowned_g: float  # grams that no rule gives to a request
+
+    def of(self, part: slice) -> tuple[Floats, Floats, Floats, Floats]:
+        """Of some requests: energy_j, operational_g, embodied_g, idle_share_g."""
+        energy_j, operational_g, embodied_g, idle_g = np.zeros((4, len(range(self.size)[part])))
+        for each in self.owners:
+            mine, busy_s, joules, gram_j = each.owned.of(part)
+            energy_j[mine] += joules
+            operational_g[mine] += gram_j * each.to_g
+            share = busy_s / each.total_s if each.total_s else busy_s
+            embodied_g[mine] += share * each.embodied_g
+            idle_g[mine] += share * each.idle_g
+        return energy_j, operational_g, embodied_g, idle_g
+
+    @property
+    def energy_j(self) -> Floats:
+        """Of all requests."""
+        return self.of(slice(0, self.size))[0]
+
+    @property
+    def operational_g(self) -> Floats:
+        """Of all requests."""
+        return self.of(slice(0, self.size))[1]
+
+    @property
+    def embodied_g(self) -> Floats:
+        """Of all requests."""
+        return self.of(slice(0, self.size))[2]
+
+    @property
+    def idle_share_g(self) -> Floats:
+        """Of all requests."""
+        return self.of(slice(0, self.size))[3]
 
 
 def pool_books(
-    pool: LivePool, played: Played, owned: Owned, off: OffTimes, horizon_s: float, rules: Accounting
+    pool: LivePool, past: Past, off: OffTimes, horizon_s: float, rules: Accounting
 ) -> tuple[PoolBooks, PoolBooks]:
     """The hardware ledger of one pool from its instances' power timelines: drain included, and the horizon alone."""
-    ends = [played.instances[number].ledger.column("to_s")[-1:] for number in pool.numbers]
-    last_s = float(np.concatenate(ends).max(initial=0.0))
-    return tuple(_books(pool, played, owned, off, end_s, rules) for end_s in (max(horizon_s, last_s), horizon_s))  # type: ignore[return-value]
+    return tuple(_books(pool, past, off, end_s, rules) for end_s in (max(horizon_s, past.last_s), horizon_s))  # type: ignore[return-value]
 
 
-def _books(pool: LivePool, played: Played, owned: Owned, off: OffTimes, end_s: float, rules: Accounting) -> PoolBooks:
-    window = pool.site.window
-    ledgers = [played.instances[number].ledger for number in pool.numbers]
-    from_s, to_s, power_w = (
-        np.concatenate([ledger.column(name) for ledger in ledgers]) for name in ("from_s", "to_s", "power_w")
-    )
-    from_s, to_s = np.minimum(from_s, end_s), np.minimum(to_s, end_s)
-    busy_s = float(np.sum(to_s - from_s))
-    integrals = window.integral(to_s) - window.integral(from_s)
+def _books(pool: LivePool, past: Past, off: OffTimes, end_s: float, rules: Accounting) -> PoolBooks:
+    window, owned, work = pool.site.window, past.owned, past.work(end_s)
     whole = float(window.integral(end_s))
     engines, idle_w = pool.spec.engines, pool.model.idle_w
     spare_w = pool.spare_gpus * idle_w / pool.spec.tp
@@ -124,19 +157,19 @@ def _books(pool: LivePool, played: Played, owned: Owned, off: OffTimes, end_s: f
     off_s, off_i, off_j, off_gj = _summed(off.instances, window, end_s)
     _, _, hosts_j, hosts_gj = _summed([off.hosts], window, end_s)
     _, _, spares_j, spares_gj = _summed([off.spares], window, end_s)
-    idle_gj = idle_w * (engines * whole - float(np.sum(integrals)) - off_i) + off_gj
+    idle_gj = idle_w * (engines * whole - work.intensity_s - off_i) + off_gj
     idle_gj += (spare_w + host_w) * whole - hosts_gj - spares_gj
     to_g = pool.pue / JOULES_PER_KWH
     return PoolBooks(
         pool=pool,
         end_s=end_s,
-        busy_s=busy_s,
-        gpu_busy_j=float(np.dot(power_w, to_s - from_s)),
+        busy_s=work.busy_s,
+        gpu_busy_j=work.busy_j,
         off_s=off_s,
-        gpu_idle_j=idle_w * (engines * end_s - busy_s - off_s) + off_j + spare_w * end_s - spares_j,
+        gpu_idle_j=idle_w * (engines * end_s - work.busy_s - off_s) + off_j + spare_w * end_s - spares_j,
         transfer_j=owned.transfer_j,
         host_j=host_w * end_s - hosts_j,
-        busy_g=(float(np.dot(power_w, integrals)) + owned.transfer_gram_j) * to_g,
+        busy_g=(work.gram_j + owned.transfer_gram_j) * to_g,
         idle_g=idle_gj * to_g,
         host_g=(host_w * whole - hosts_gj) * to_g,
         embodied_g=embodied_range(pool, end_s, rules),
@@ -175,21 +208,16 @@ def shares(books: list[PoolBooks], played: Played, rules: Accounting) -> Shares:
     capacity-share gives a pool's idle, host and embodied grams to the requests it served, by GPU-seconds; busy-time
     charges embodied carbon for busy seconds only (HotCarbon'24's t/LT) and leaves idle unowned; none leaves both.
     """
-    size = played.requests.size
-    operational_g, embodied_g, idle_g, unowned_g = np.zeros(size), np.zeros(size), np.zeros(size), 0.0
+    owners, unowned_g = [], 0.0
     for book, owned in zip(books, played.owned, strict=True):
-        mine = owned.who
-        operational_g[mine] += owned.gram_j * (book.pool.pue / JOULES_PER_KWH)
-        total_s = float(owned.busy_s.sum())
-        part = owned.busy_s / total_s if total_s else owned.busy_s
-        busy_embodied_g = book.embodied_g[1] * book.utilisation
-        idle_embodied_g = book.embodied_g[1] - busy_embodied_g
-        if rules.idle_rule != "none" and total_s:
-            embodied_g[mine] += part * busy_embodied_g
-        else:
-            unowned_g += busy_embodied_g
-        if rules.idle_rule == "capacity-share" and total_s:
-            idle_g[mine] += part * (book.idle_g + idle_embodied_g)
-        else:
-            unowned_g += book.idle_g + idle_embodied_g
-    return Shares(played.requests.energy_j, operational_g, embodied_g, idle_g, unowned_g)
+        total_s = 0.0
+        for part in played.requests.shelf.rows():
+            total_s += float(owned.of(part)[1].sum())
+        busy_g = book.embodied_g[1] * book.utilisation
+        idle_g = book.idle_g + (book.embodied_g[1] - busy_g)
+        if rules.idle_rule == "none" or not total_s:
+            unowned_g, busy_g = unowned_g + busy_g, 0.0
+        if rules.idle_rule != "capacity-share" or not total_s:
+            unowned_g, idle_g = unowned_g + idle_g, 0.0
+        owners.append(_Owner(owned, book.pool.pue / JOULES_PER_KWH, total_s, busy_g, idle_g))
+    return Shares(played.requests.size, owners, unowned_g)

@@ -1,23 +1,24 @@
-"""Latency metrics, defined once (docs/metrics.md): TTFT, TBT, TPOT, E2E, queue, and SLO attainment."""
+"""Latency metrics, defined once (docs/metrics.md): TTFT, TPOT, E2E, queue, and SLO attainment; sim.gaps has TBT."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.engine.ledger import Ledger
+from sim import columns
+from sim.columns import Floats
 from sim.engine.requests import COMPLETED, Requests
+from sim.quantiles import quantiles
 
 if TYPE_CHECKING:
     from sim.scenario import SloClass
 
-Floats = NDArray[np.float64]
 Stats = dict[str, float | None]
-_QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,17 +32,16 @@ class Latencies:
     completed: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, requests: Requests) -> Latencies:
-        """The latencies of a request table."""
-        arrival = np.array(requests.arrival_s)
-        output = np.array(requests.output)
-        completed = np.frombuffer(requests.status, dtype=np.uint8) == COMPLETED
-        first, last = np.frombuffer(requests.first_token_s), np.frombuffer(requests.finish_s)
+    def of(cls, requests: Requests, part: slice = slice(None)) -> Latencies:
+        """The latencies of a request table, or of some of its rows."""
+        arrival, output = np.asarray(requests.arrival_s[part]), np.asarray(requests.output[part])
+        completed = np.asarray(requests.status[part]) == COMPLETED
+        first, last = np.asarray(requests.first_token_s[part]), np.asarray(requests.finish_s[part])
         e2e = np.where(completed, last - arrival, np.nan)
         ttft = np.where(completed, first - arrival, np.nan)
         several = completed & (output > 1)
         tpot = np.where(several, (last - first) / np.maximum(output - 1, 1), np.nan)
-        queue = np.where(completed, np.frombuffer(requests.start_s) - arrival, np.nan)
+        queue = np.where(completed, np.asarray(requests.start_s[part]) - arrival, np.nan)
         return cls(ttft, tpot, e2e, queue, completed)
 
     def kept(self, classes: Sequence[SloClass], of_class: NDArray[np.int32] | None) -> NDArray[np.bool_]:
@@ -68,53 +68,22 @@ def statistics(values: Floats) -> Stats:
     """Mean and percentiles of the defined values (linear interpolation between order statistics)."""
     defined = values[~np.isnan(values)]
     if not defined.size:
-        return {"mean": None, **dict.fromkeys(_QUANTILES)}
-    points = np.quantile(defined, list(_QUANTILES.values()))
-    return {"mean": float(defined.mean()), **{name: float(x) for name, x in zip(_QUANTILES, points, strict=True)}}
+        return {"mean": None, **dict.fromkeys(QUANTILES)}
+    points = np.quantile(defined, list(QUANTILES.values()))
+    return {"mean": float(defined.mean()), **{name: float(x) for name, x in zip(QUANTILES, points, strict=True)}}
 
 
-def gap_statistics(ledgers: list[Ledger]) -> Stats:
-    """Mean and percentiles of the gaps between tokens, pooled over all tokens of all requests."""
-    first, last, steps, batch = (np.concatenate(parts) for parts in zip(*[x.gaps() for x in ledgers], strict=True))
-    tokens = steps * batch
-    total = int(tokens.sum())
-    if not total:
-        return {"mean": None, **dict.fromkeys(_QUANTILES)}
-    found: Stats = {"mean": float(np.dot(tokens, 0.5 * (first + last)) / total)}
-    by_first, by_last = np.argsort(first), np.argsort(last)
-    sums = np.cumsum(tokens[by_first]), np.cumsum(tokens[by_last])
-    for name, share in _QUANTILES.items():
-        rank = share * total
-        low = float(first[by_first[int(np.searchsorted(sums[0], rank))]])
-        high = float(last[by_last[int(np.searchsorted(sums[1], rank))]])
-        sure = int(tokens[last < low].sum())  # rows wholly below the bracket
-        open_ = (last >= low) & (first <= high)
-        found[name] = _gap_quantile(first[open_], last[open_], steps[open_], batch[open_], rank - sure, (low, high))
-    return found
+def statistics_over(blocks: Callable[[], Iterable[Floats]]) -> Stats:
+    """As `statistics`, of values that come in blocks, and can come again."""
 
+    def defined() -> Iterator[Floats]:
+        return (block[~np.isnan(block)] for block in blocks())
 
-def _gap_quantile(
-    first: Floats,
-    last: Floats,
-    steps: Floats,
-    batch: Floats,
-    rank: float,
-    bracket: tuple[float, float],
-) -> float:
-    """The smallest gap below which at least `rank` gaps lie, by bisection to twelve digits.
-
-    Row i stands for `batch` sequences with `steps` gaps each, evenly spaced from `first` to `last`. The quantile of
-    all first gaps is below it, that of all last gaps above it: the bracket.
-    """
-    spacing = (last - first) / np.maximum(steps - 1, 1)
-    flat = spacing <= 1e-15 * np.maximum(first, 1e-300)
-    spacing = np.where(flat, 1.0, spacing)
-    low, high = bracket
-    while high - low > 1e-12 * high:
-        middle = 0.5 * (low + high)
-        below = np.where(flat, (first <= middle) * steps, np.floor((middle - first) / spacing) + 1)
-        if float(np.dot(np.clip(below, 0, steps), batch)) >= rank:
-            high = middle
-        else:
-            low = middle
-    return high
+    size, total = 0, 0.0
+    for block in defined():
+        size += block.size
+        total += float(block.sum())
+    if size <= columns.BLOCK:
+        return statistics(np.concatenate([*defined(), np.zeros(0)]))
+    points = quantiles(defined, size, list(QUANTILES.values()))
+    return {"mean": total / size, **dict(zip(QUANTILES, points, strict=True))}

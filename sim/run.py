@@ -80,6 +80,7 @@ def run(
     trace: Trace | None = None,
     progress: Callable[[int, int], None] | None = None,
     interrupt: Interrupt | None = None,
+    scratch: str | Path | None = None,
 ) -> Run:
     """Replay the scenario's trace on its fleet.
 
@@ -88,12 +89,15 @@ def run(
         trace: replay this instead of reading or generating one.
         progress: called with (arrivals so far, all arrivals) now and then.
         interrupt: lets somebody end it early; the result is then partial and says so.
+        scratch: folder for the temporary files of a long run (over sim.columns.BLOCK requests), which are gone with
+            the result; default: the system's temporary folder.
 
     Raises:
         InputError: the trace, a name, a profile or a grid series is not what it must be.
+        OutputError: the temporary files of a long run do not fit the disk.
     """
     with catalog.using(scenario.own_catalog):
-        return _run(scenario, engine, trace, progress, interrupt)
+        return _run(scenario, engine, trace, progress, interrupt, scratch)
 
 
 def _run(
@@ -102,6 +106,7 @@ def _run(
     trace: Trace | None,
     progress: Callable[[int, int], None] | None,
     interrupt: Interrupt | None,
+    scratch: str | Path | None,
     perfect: bool = False,
 ) -> Run:
     began = perf_counter()
@@ -111,7 +116,12 @@ def _run(
     start_s, anchored = start_of(scenario, trace)
     horizon_s = scenario.horizon_s or max(1, math.ceil(trace.span_s / SECONDS_PER_HOUR)) * SECONDS_PER_HOUR
     pools = fleet.build(scenario, start_s, horizon_s, perfect)
-    options: dict[str, Any] = {"start_s": start_s, "horizon_s": horizon_s, "leaping": engine == "leap"}
+    options: dict[str, Any] = {
+        "start_s": start_s,
+        "horizon_s": horizon_s,
+        "leaping": engine == "leap",
+        "scratch": scratch,
+    }
     played = play(scenario, trace, pools, progress=progress, interrupt=interrupt, **options)
     if played.stopped_s is not None:
         horizon_s = min(horizon_s, max(played.stopped_s, 1.0))
@@ -121,8 +131,8 @@ def _run(
         for pool in pools
     }
     both = [
-        pool_books(pool, played, mine, off[pool.spec.name], horizon_s, scenario.accounting)
-        for pool, mine in zip(pools, played.owned, strict=True)
+        pool_books(pool, past, off[pool.spec.name], horizon_s, scenario.accounting)
+        for pool, past in zip(pools, played.pasts, strict=True)
     ]
     books, inside = [whole for whole, _ in both], [part for _, part in both]
     owned = shares(books, played, scenario.accounting)
@@ -130,7 +140,7 @@ def _run(
     result = Run(scenario, trace, pools, played, books, inside, owned, off, start_s, horizon_s, {})
     result.summary.update(summary.summarise(result, rules, engine, perf_counter() - began))
     if scenario.regret and not perfect and played.stopped_s is None and foresight(scenario, pools):
-        truth = _run(scenario, engine, trace, None, interrupt, perfect=True)
+        truth = _run(scenario, engine, trace, None, interrupt, scratch, perfect=True)
         if truth.played.stopped_s is None:  # half a year of perfect knowledge is nothing to regret by
             result.summary["regret"] = summary.regret(result.summary, truth.summary)
     return result

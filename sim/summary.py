@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +14,10 @@ from profiles.profile import POWER_UNKNOWN
 from profiles.units import SECONDS_PER_HOUR, kwh
 from sim.account import PoolBooks
 from sim.assumptions import Assumption
-from sim.engine.charge import Owned
 from sim.engine.requests import COMPLETED, REJECTED
 from sim.fleet import sources
-from sim.metrics import Latencies, gap_statistics, statistics
+from sim.gaps import gap_statistics
+from sim.metrics import Latencies, Stats, statistics_over
 
 if TYPE_CHECKING:
     from sim.run import Run
@@ -26,11 +28,8 @@ _BALANCE = 1e-9
 
 def summarise(run: Run, rules: list[Assumption], engine: str, wall_s: float) -> dict[str, Any]:
     """The whole document; every key is defined in docs/metrics.md."""
-    latencies = Latencies.of(run.played.requests)
-    status = np.frombuffer(run.played.requests.status, dtype=np.uint8)
-    completed = int(np.sum(status == COMPLETED))
-    output = run.trace.output_tokens
-    done_tokens = int(output[status == COMPLETED].sum())
+    counts = _counts(run)
+    done_tokens = counts.output
     carbon = _carbon(run)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -39,34 +38,30 @@ def summarise(run: Run, rules: list[Assumption], engine: str, wall_s: float) -> 
         "partial": run.played.stopped_s is not None,
         "requests": {
             "total": run.trace.requests,
-            "completed": completed,
-            "rejected": int(np.sum(status == REJECTED)),
-            "unfinished": run.trace.requests - completed - int(np.sum(status == REJECTED)),
+            "completed": counts.completed,
+            "rejected": counts.rejected,
+            "unfinished": run.trace.requests - counts.completed - counts.rejected,
             "preemptions": run.played.requests.preemptions,
         },
-        "tokens": {
-            "prompt": int(run.trace.prompt_tokens[status == COMPLETED].sum()),
-            "prompt_cached": int(np.frombuffer(run.played.requests.cached, dtype=np.int64).sum()),
-            "output": done_tokens,
-        },
-        "ttft_s": statistics(latencies.ttft_s),
-        "tbt_s": gap_statistics([instance.ledger for instance in run.played.instances]),
-        "tpot_s": statistics(latencies.tpot_s),
-        "e2e_s": statistics(latencies.e2e_s),
-        "queue_s": statistics(latencies.queue_s),
-        "slo": _slo(run, latencies),
+        "tokens": {"prompt": counts.prompt, "prompt_cached": counts.cached, "output": done_tokens},
+        "ttft_s": _spread(run, "ttft_s"),
+        "tbt_s": gap_statistics([instance.ledger for instance in run.played.instances], run.played.gaps),
+        "tpot_s": _spread(run, "tpot_s"),
+        "e2e_s": _spread(run, "e2e_s"),
+        "queue_s": _spread(run, "queue_s"),
+        "slo": _slo(run),
         "energy_j": _energy(run),
         "carbon_g": carbon,
         "carbon_g_per_1k_output_tokens": carbon["total"] / done_tokens * 1000.0 if done_tokens else None,
         "cost_usd": _cost(run),
         "controls": run.played.controls.told() if run.played.controls else None,
         "regret": None,
-        "pools": [_pool(run, *three, status) for three in zip(run.books, run.inside, run.played.owned, strict=True)],
+        "pools": [_pool(*three) for three in zip(run.books, run.inside, counts.pools, strict=True)],
         "sites": _sites(run),
         "balance": _balance(run),
         "reports": _reports(run, done_tokens),
         "assumptions": rules,
-        "warnings": _warnings(run, status),
+        "warnings": _warnings(run, counts),
         "sources": sources(run.pools),
         "start_utc": datetime.fromtimestamp(run.start_epoch_s, UTC).isoformat(),
         "horizon_s": run.horizon_s,
@@ -76,28 +71,76 @@ def summarise(run: Run, rules: list[Assumption], engine: str, wall_s: float) -> 
     }
 
 
-def _slo(run: Run, latencies: Latencies) -> dict[str, Any]:
+@dataclass(slots=True)
+class _Counts:
+    """Requests and tokens by what became of them; of each pool, the completed requests and their output tokens."""
+
+    pools: list[list[int]]
+    completed: int = 0
+    rejected: int = 0
+    prompt: int = 0
+    cached: int = 0
+    output: int = 0
+
+
+def _counts(run: Run) -> _Counts:
+    requests, trace = run.played.requests, run.trace
+    found = _Counts([[0, 0] for _ in run.pools])
+    for part in requests.shelf.rows():
+        status, instance = np.asarray(requests.status[part]), np.asarray(requests.instance[part])
+        done, output = status == COMPLETED, trace.output_tokens[part]
+        found.completed += int(np.sum(done))
+        found.rejected += int(np.sum(status == REJECTED))
+        found.prompt += int(trace.prompt_tokens[part][done].sum())
+        found.cached += int(np.asarray(requests.cached[part]).sum())
+        found.output += int(output[done].sum())
+        for pool, owned, mine in zip(run.pools, run.played.owned, found.pools, strict=True):
+            here = (instance >= pool.numbers.start) & (instance < pool.numbers.stop) & done
+            mine[0] += int(np.sum(done[owned.of(part)[0]]))
+            mine[1] += int(output[here].sum())
+    return found
+
+
+def _spread(run: Run, name: str, place: int | None = None) -> Stats:
+    """Mean and percentiles of a latency, of all requests or of one class."""
+    requests, of_class = run.played.requests, run.trace.slo_class
+
+    def blocks() -> Iterator[NDArray[np.float64]]:
+        for part in requests.shelf.rows():
+            values: NDArray[np.float64] = getattr(Latencies.of(requests, part), name)
+            yield values if place is None or of_class is None else values[of_class[part] == place]
+
+    return statistics_over(blocks)
+
+
+def _slo(run: Run) -> dict[str, Any]:
     """Requests meeting all limits over all arrivals, and the same in the worst hour of arrival."""
-    limits = run.scenario.slo
-    classes, of_class = run.scenario.slo_classes, run.trace.slo_class
-    met = latencies.kept(classes, of_class)
-    hour = (np.asarray(run.trace.arrival_s) // SECONDS_PER_HOUR).astype(np.int64)
-    arrivals = np.bincount(hour)
-    kept = np.bincount(hour, weights=met)
+    limits, classes = run.scenario.slo, run.scenario.slo_classes
+    requests, of_class = run.played.requests, run.trace.slo_class
+    arrivals, kept = np.zeros((2, int(run.trace.span_s // SECONDS_PER_HOUR) + 1))
+    of, met_of = np.zeros((2, len(classes)), np.int64)
+    for part in requests.shelf.rows():
+        mine = None if of_class is None else of_class[part]
+        met = Latencies.of(requests, part).kept(classes, mine)
+        hour = (np.asarray(run.trace.arrival_s[part]) // SECONDS_PER_HOUR).astype(np.int64)
+        arrivals += np.bincount(hour, minlength=arrivals.size)
+        kept += np.bincount(hour, met, arrivals.size)
+        place = np.zeros(met.size, np.int64) if mine is None else mine
+        of += np.bincount(place, minlength=len(classes))
+        met_of += np.bincount(place[met], minlength=len(classes))
     worst = float(np.min(kept[arrivals > 0] / arrivals[arrivals > 0]))
     found: dict[str, Any] = {"ttft_s": limits.ttft_s, "tpot_s": limits.tpot_s}
-    found |= {"attainment": float(met.mean()), "worst_hour": worst}
+    found |= {"attainment": float(met_of.sum() / requests.size), "worst_hour": worst}
     if run.scenario.classes:
         found["classes"] = [
             {
                 **each.model_dump(),
-                "requests": int(mine.sum()),
-                "attainment": float(met[mine].mean()) if mine.any() else None,
-                "ttft_p99_s": statistics(latencies.ttft_s[mine])["p99"],
-                "e2e_p99_s": statistics(latencies.e2e_s[mine])["p99"],
+                "requests": int(of[place]),
+                "attainment": float(met_of[place] / of[place]) if of[place] else None,
+                "ttft_p99_s": _spread(run, "ttft_s", place)["p99"],
+                "e2e_p99_s": _spread(run, "e2e_s", place)["p99"],
             }
             for place, each in enumerate(classes)
-            for mine in [np.ones(met.size, dtype=bool) if of_class is None else of_class == place]
         ]
     return found
 
@@ -157,10 +200,8 @@ def _cost(run: Run) -> float | None:
     return rent + power
 
 
-def _pool(run: Run, book: PoolBooks, inside: PoolBooks, owned: Owned, status: NDArray[np.uint8]) -> dict[str, Any]:
+def _pool(book: PoolBooks, inside: PoolBooks, counts: list[int]) -> dict[str, Any]:
     pool, spec = book.pool, book.pool.spec
-    instance = np.frombuffer(run.played.requests.instance, dtype=np.int64)
-    mine = (instance >= pool.numbers.start) & (instance < pool.numbers.stop) & (status == COMPLETED)
     return {
         "name": spec.name,
         "gpu": pool.gpu.name,
@@ -174,8 +215,8 @@ def _pool(run: Run, book: PoolBooks, inside: PoolBooks, owned: Owned, status: ND
         "spare_gpus": pool.spare_gpus,
         "tier": pool.profile.provenance.tier,
         "kind": pool.profile.provenance.kind,
-        "requests": int(np.sum(status[owned.who] == COMPLETED)),
-        "output_tokens": int(run.trace.output_tokens[mine].sum()),
+        "requests": counts[0],
+        "output_tokens": counts[1],
         "utilisation": inside.utilisation,
         "on_share": inside.on_share,
         "energy_j": book.energy_j,
@@ -221,11 +262,14 @@ def _balance(run: Run) -> dict[str, float]:
     busy_j = sum(book.gpu_busy_j + book.transfer_j for book in run.books)
     busy_g = sum(book.busy_g for book in run.books)
     total_g = sum(book.operational_g + book.embodied_g[1] for book in run.books)
-    owned = run.shares
-    request_g = float(np.sum(owned.operational_g) + np.sum(owned.embodied_g) + np.sum(owned.idle_share_g))
-    energy = abs(float(np.sum(owned.energy_j)) - busy_j) / busy_j if busy_j else 0.0
-    busy = abs(float(np.sum(owned.operational_g)) - busy_g) / busy_g if busy_g else 0.0
-    whole = abs(request_g + owned.unowned_g - total_g) / total_g if total_g else 0.0
+    sums = np.zeros(4)
+    for part in run.played.requests.shelf.rows():
+        sums += [float(np.sum(column)) for column in run.shares.of(part)]
+    owned_j, operational_g, embodied_g, idle_g = sums.tolist()
+    energy = abs(owned_j - busy_j) / busy_j if busy_j else 0.0
+    busy = abs(operational_g - busy_g) / busy_g if busy_g else 0.0
+    owned_g = operational_g + embodied_g + idle_g + run.shares.unowned_g
+    whole = abs(owned_g - total_g) / total_g if total_g else 0.0
     return {"energy_rel_error": energy, "carbon_rel_error": max(busy, whole)}
 
 
@@ -249,14 +293,15 @@ def _reports(run: Run, output_tokens: int) -> dict[str, Any]:
     }
 
 
-def _warnings(run: Run, status: NDArray[np.uint8]) -> list[str]:
+def _warnings(run: Run, counts: _Counts) -> list[str]:
     """What a reader must know before believing the figures."""
     found = []
     if run.played.stopped_s is not None:
         found.append(f"a partial run: it was interrupted {run.played.stopped_s:.0f} s into {run.trace.span_s:.0f} s")
     if run.trace.skipped_rows:
         found.append(f"{run.trace.skipped_rows} bad rows of the trace were left out")
-    for kind, count in (("rejected", int(np.sum(status == REJECTED))), ("unfinished", int(np.sum(status == 0)))):
+    unfinished = run.trace.requests - counts.completed - counts.rejected
+    for kind, count in (("rejected", counts.rejected), ("unfinished", unfinished)):
         if count:
             found.append(f"{count} requests were {kind}")
     for book in run.books:

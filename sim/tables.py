@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.outputs import write_with
-from sim.engine.ledger import ROW_BYTES, Ledger
+from sim.engine.minutes import minute_edges
 from sim.engine.requests import COMPLETED, REJECTED, Requests
 from sim.metrics import Latencies
 from sim.off import Spans
 
 if TYPE_CHECKING:
     from sim.account import PoolBooks
+    from sim.engine.past import Past
     from sim.run import Run
 
-TIMELINE_S = 60.0
 _STATUS = {0: "unfinished", COMPLETED: "completed", REJECTED: "rejected"}
 
 
@@ -26,13 +27,26 @@ def requests_table(run: Run) -> Any:
     """The request table as an Arrow table; docs/metrics.md defines the columns."""
     import pyarrow as pa
 
-    requests, classes = run.played.requests, run.scenario.slo_classes
-    of_class = run.trace.slo_class if run.trace.slo_class is not None else np.zeros(requests.size, dtype=np.int32)
-    latencies = Latencies.of(requests)
-    status = np.frombuffer(requests.status, dtype=np.uint8)
-    instance = np.frombuffer(requests.instance, dtype=np.int64)
+    return pa.concat_tables([*request_blocks(run)])
+
+
+def request_blocks(run: Run) -> Iterator[Any]:
+    """The request table in parts, so that a long one never need be in memory as a whole."""
+    for part in run.played.requests.shelf.rows():
+        yield _request_rows(run, part)
+
+
+def _request_rows(run: Run, part: slice) -> Any:
+    import pyarrow as pa
+
+    requests, classes, trace = run.played.requests, run.scenario.slo_classes, run.trace
+    latencies = Latencies.of(requests, part)
+    size = latencies.completed.size
+    mine = None if trace.slo_class is None else trace.slo_class[part]
+    status, instance = np.asarray(requests.status[part]), np.asarray(requests.instance[part])
     starts = np.array([pool.numbers.start for pool in run.pools])
     pool_of = np.searchsorted(starts, instance, side="right") - 1
+    energy_j, operational_g, embodied_g, idle_share_g = run.shares.of(part)
 
     def words(texts: list[str], codes: NDArray[Any]) -> Any:
         return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(texts))
@@ -43,55 +57,48 @@ def requests_table(run: Run) -> Any:
     specs = [pool.spec for pool in run.pools]
     return pa.table(
         {
-            "request_id": pa.array(np.arange(requests.size)),
-            "arrival_s": pa.array(run.trace.arrival_s),
+            "request_id": pa.array(np.arange(part.start, part.start + size)),
+            "arrival_s": pa.array(trace.arrival_s[part]),
             "site": words([spec.site for spec in specs], pool_of),
             "pool": words([spec.name for spec in specs], pool_of),
             "model": words([spec.model for spec in specs], pool_of),
-            "slo_class": words([each.name for each in classes], of_class),
-            "prompt_tokens": pa.array(run.trace.prompt_tokens),
-            "output_tokens": pa.array(run.trace.output_tokens),
+            "slo_class": words([each.name for each in classes], np.zeros(size, np.int32) if mine is None else mine),
+            "prompt_tokens": pa.array(trace.prompt_tokens[part]),
+            "output_tokens": pa.array(trace.output_tokens[part]),
             "ttft_s": blank(latencies.ttft_s),
             "tpot_s": blank(latencies.tpot_s),
             "e2e_s": blank(latencies.e2e_s),
             "queue_s": blank(latencies.queue_s),
-            "slo_met": pa.array(latencies.kept(classes, run.trace.slo_class)),
-            "energy_j": pa.array(run.shares.energy_j),
-            "operational_g": pa.array(run.shares.operational_g),
-            "embodied_g": pa.array(run.shares.embodied_g),
-            "idle_share_g": pa.array(run.shares.idle_share_g),
+            "slo_met": pa.array(latencies.kept(classes, mine)),
+            "energy_j": pa.array(energy_j),
+            "operational_g": pa.array(operational_g),
+            "embodied_g": pa.array(embodied_g),
+            "idle_share_g": pa.array(idle_share_g),
             "status": words(list(_STATUS.values()), status.astype(np.int32)),
         }
     )
 
 
 def write_requests(run: Run, path: Path) -> None:
-    """Write requests.parquet."""
-    _write(requests_table(run), path, ["site", "pool", "model", "slo_class", "status"])
+    """Write requests.parquet, one row group a block."""
+    _write(request_blocks(run), path, ["site", "pool", "model", "slo_class", "status"])
 
 
 def timeline_table(run: Run) -> Any:
     """Power, share of time busy, requests waiting and running, and intensity by minute and pool, over the horizon."""
     import pyarrow as pa
 
-    parts = [_pool_timeline(run, book) for book in run.books]
+    parts = [_pool_timeline(run, book, past) for book, past in zip(run.books, run.played.pasts, strict=True)]
     return pa.concat_tables(parts)
 
 
-def _pool_timeline(run: Run, book: PoolBooks) -> Any:
+def _pool_timeline(run: Run, book: PoolBooks, past: Past) -> Any:
     import pyarrow as pa
 
     pool = book.pool
-    edges = np.append(np.arange(0.0, run.horizon_s, TIMELINE_S), run.horizon_s)
+    edges = minute_edges(run.horizon_s)
     width = np.diff(edges)
-    busy_s, busy_j, batch_s, kv_s = (np.zeros(width.size) for _ in range(4))
-    for number in pool.numbers:
-        ledger = run.played.instances[number].ledger
-        from_s, to_s, power_w = (ledger.column(name) for name in ("from_s", "to_s", "power_w"))
-        busy_s += np.diff(_cumulative(edges, from_s, to_s, np.ones_like(power_w)))
-        busy_j += np.diff(_cumulative(edges, from_s, to_s, power_w))
-        batch_s += np.diff(_cumulative(edges, from_s, to_s, ledger.column("batch")))
-        kv_s += np.diff(_cumulative(edges, from_s, to_s, held_tokens(ledger)))
+    busy_s, busy_j, batch_s, kv_s = past.by_minute(edges)
     off = run.off[pool.spec.name]
     off_s, off_j = _over([*off.instances], edges)
     idle_j = pool.model.idle_w * (pool.spec.engines * width - busy_s - off_s) + off_j
@@ -120,17 +127,6 @@ def _pool_timeline(run: Run, book: PoolBooks) -> Any:
             "operational_g_per_h": pa.array(power_w * intensity / 1000.0),
         }
     )
-
-
-def held_tokens(ledger: Ledger) -> NDArray[np.float64]:
-    """KV tokens of the running sequences, by row of a ledger: the mean over its steps."""
-    rows = ledger.table()
-    _, offset, joined, left = np.frombuffer(ledger.stays).reshape(-1, 4).T
-    change = np.zeros(rows["batch"].size + 1)
-    np.add.at(change, (joined // ROW_BYTES).astype(np.int64), offset)
-    np.add.at(change, (left // ROW_BYTES).astype(np.int64), -offset)
-    held: NDArray[np.float64] = np.cumsum(change)[:-1]
-    return held + rows["batch"] * (rows["counter"] + 0.5 * np.maximum(rows["steps"] - 1.0, 0.0))
 
 
 def _clock(run: Run, numbers: range, edges: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -166,35 +162,37 @@ def _present(run: Run, numbers: range, edges: NDArray[np.float64]) -> tuple[NDAr
     What was preempted counts as served. A run that was stopped holds its unfinished requests to the end.
     """
     requests, end = run.played.requests, edges[-1]
-    status = np.frombuffer(requests.status, dtype=np.uint8)
-    last = np.frombuffer(requests.instance, dtype=np.int64)
-    columns: tuple[NDArray[np.float64], ...]
-    if requests.prefiller is None:
-        mine = _within(last, numbers) & (status != REJECTED)
-        columns = (np.array(requests.arrival_s), np.frombuffer(requests.start_s), np.frombuffer(requests.finish_s))
-    else:
-        handed = np.frombuffer(requests.prefiller, dtype=np.int64) - 1
-        columns, mine = _handed_over(requests, last, handed, numbers)
+    came, began, left = np.zeros((3, edges.size))
+    for part in requests.shelf.rows():
+        status = np.asarray(requests.status[part])
+        columns, mine = _stages(requests, part, numbers)
         mine &= status != REJECTED
-    arrival, start, finish = (column[mine] for column in columns)
-    done = (status[mine] == COMPLETED) & ~np.isnan(finish)
-    start = np.where(done | (start > arrival), start, end)
-    finish = np.where(done, finish, end)
-    width = np.diff(edges)
-    came, began, left = (np.diff(_since(edges, np.minimum(at, end))) / width for at in (arrival, start, finish))
-    return np.maximum(0.0, came - began), np.maximum(0.0, began - left)
+        arrival, start, finish = (column[mine] for column in columns)
+        done = (status[mine] == COMPLETED) & ~np.isnan(finish)
+        start = np.where(done | (start > arrival), start, end)
+        finish = np.where(done, finish, end)
+        for sums, at in ((came, arrival), (began, start), (left, finish)):
+            sums += _since(edges, np.minimum(at, end))
+    in_all, in_service, gone = (np.diff(sums) / np.diff(edges) for sums in (came, began, left))
+    return np.maximum(0.0, in_all - in_service), np.maximum(0.0, in_service - gone)
 
 
 def _within(instance: NDArray[np.int64], numbers: range) -> NDArray[np.bool_]:
     return (instance >= numbers.start) & (instance < numbers.stop)
 
 
-def _handed_over(
-    requests: Requests, last: NDArray[np.int64], handed: NDArray[np.int64], numbers: range
+def _stages(
+    requests: Requests, part: slice, numbers: range
 ) -> tuple[tuple[NDArray[np.float64], ...], NDArray[np.bool_]]:
-    """When each request came to these instances, began and left, where one prefills and another decodes."""
-    arrival, start = np.array(requests.arrival_s), np.frombuffer(requests.start_s)
-    first, finish = np.frombuffer(requests.first_token_s), np.frombuffer(requests.finish_s)
+    """When each of some requests came to these instances, began and left; and which of them came here.
+
+    Where one prefills and another decodes, a request comes to both.
+    """
+    arrival, start = np.asarray(requests.arrival_s[part]), np.asarray(requests.start_s[part])
+    finish, last = np.asarray(requests.finish_s[part]), np.asarray(requests.instance[part])
+    if requests.prefiller is None:
+        return (arrival, start, finish), _within(last, numbers)
+    first, handed = np.asarray(requests.first_token_s[part]), np.asarray(requests.prefiller[part]) - 1
     here_first, here_last = _within(np.where(handed < 0, last, handed), numbers), _within(last, numbers) & (handed >= 0)
     columns = (
         np.where(here_last, first, arrival),
@@ -213,26 +211,20 @@ def _since(at_s: NDArray[np.float64], events_s: NDArray[np.float64]) -> NDArray[
     return passed
 
 
-def _cumulative(
-    at_s: NDArray[np.float64], from_s: NDArray[np.float64], to_s: NDArray[np.float64], rate: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The integral up to each of `at_s` of a rate that holds over disjoint ascending stretches."""
-    if not from_s.size:
-        return np.zeros(at_s.size)
-    knots = np.empty(2 * from_s.size)
-    knots[0::2], knots[1::2] = from_s, to_s
-    sums = np.empty(2 * from_s.size)
-    sums[1::2] = np.cumsum(rate * (to_s - from_s))
-    sums[0::2] = sums[1::2] - rate * (to_s - from_s)
-    return np.interp(at_s, knots, sums)
-
-
 def write_timeline(run: Run, path: Path) -> None:
     """Write timeline.parquet."""
-    _write(timeline_table(run), path, ["pool"])
+    _write([timeline_table(run)], path, ["pool"])
 
 
-def _write(table: Any, path: Path, words: list[str]) -> None:
+def _write(tables: Iterable[Any], path: Path, words: list[str]) -> None:
     import pyarrow.parquet as pq
 
-    write_with(path, lambda part: pq.write_table(table, part, compression="zstd", use_dictionary=words))
+    def fill(part: Path) -> None:
+        parts = iter(tables)
+        table = next(parts)
+        with pq.ParquetWriter(part, table.schema, compression="zstd", use_dictionary=words) as writer:
+            writer.write_table(table)
+            for table in parts:
+                writer.write_table(table)
+
+    write_with(path, fill)

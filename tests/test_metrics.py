@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from profiles.grid import Window
 from sim.engine.ledger import Ledger
-from sim.metrics import gap_statistics, statistics
+from sim.gaps import gap_statistics
+from sim.metrics import statistics
 
 runs = st.lists(
     st.tuples(

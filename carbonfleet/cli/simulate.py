@@ -176,7 +176,7 @@ def simulate(
     for pool in scenario.pools:
         opt.note(f"{pool.name}: {_count(pool.instances, 'instance')}, {_count(pool.gpus, 'GPU')}", quiet)
     with opt.progress("simulating", quiet) as progress, _stoppable() as interrupt:
-        result = run(scenario, engine=engine, progress=progress, interrupt=interrupt)
+        result = run(scenario, engine=engine, progress=progress, interrupt=interrupt, scratch=output)
     if log is not None and not result.summary["partial"]:
         result.summary["against"] = compare(result, log)
     if output is not None:

@@ -7,52 +7,41 @@ running sum of a / B + c n and C that of c. Grams are joules times g/kWh until t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.columns import Shelf
 from sim.engine.clock import TIE_S
 from sim.engine.leap import boundary_after, boundary_s
 from sim.engine.ledger import ROW_BYTES, Floats, Ledger
-from sim.engine.requests import Requests
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Owned:
-    """What the steps of some instances gave the requests that were there: seconds, joules, joules times g/kWh.
+    """What the steps of a pool's instances gave the requests: seconds, joules, joules times g/kWh, a column each.
 
-    `who` are the requests, ascending; transfers of KV that left these instances are in joules and grams.
+    Transfers of KV that left these instances are in joules and grams.
     """
 
-    who: NDArray[np.int64]
-    busy_s: Floats
-    energy_j: Floats
-    gram_j: Floats
-    transfer_j: float
-    transfer_gram_j: float
+    def __init__(self, shelf: Shelf) -> None:
+        self.busy_s, self.energy_j, self.gram_j = (np.frombuffer(shelf.column("d")) for _ in range(3))
+        self.transfer_j = self.transfer_gram_j = 0.0
 
+    def of(self, part: slice) -> tuple[NDArray[np.int64], Floats, Floats, Floats]:
+        """Of some requests: those that were here, counted from the part's first, and what they own."""
+        who = np.flatnonzero(self.busy_s[part])
+        return who, self.busy_s[part][who], self.energy_j[part][who], self.gram_j[part][who]
 
-def charge(requests: Requests, ledgers: list[Ledger]) -> Owned:
-    """What these ledgers' steps gave to whom; added to `energy_j`, `busy_s` and `gram_j` of the request table."""
-    sums = (np.zeros(requests.size), np.zeros(requests.size), np.zeros(requests.size))
-    transfer_j = transfer_gram_j = 0.0
-    for ledger in ledgers:
+    def charge(self, ledger: Ledger) -> None:
+        """Add what a ledger's steps gave to whom."""
         if ledger.rows:
-            _charge(ledger, *sums)
+            _charge(ledger, self.busy_s, self.energy_j, self.gram_j)
         if ledger.transfers:
             index, at_s, _, joules = np.frombuffer(ledger.transfers).reshape(-1, 4).T
             grams = joules * ledger.window.at(np.ascontiguousarray(at_s))
-            np.add.at(sums[1], index.astype(np.int64), joules)
-            np.add.at(sums[2], index.astype(np.int64), grams)
-            transfer_j += float(joules.sum())
-            transfer_gram_j += float(grams.sum())
-    who = np.flatnonzero(sums[0])
-    busy_s, energy_j, gram_j = (column[who] for column in sums)
-    requests.busy_s[who] += busy_s
-    requests.energy_j[who] += energy_j
-    requests.gram_j[who] += gram_j
-    return Owned(who, busy_s, energy_j, gram_j, transfer_j, transfer_gram_j)
+            np.add.at(self.energy_j, index.astype(np.int64), joules)
+            np.add.at(self.gram_j, index.astype(np.int64), grams)
+            self.transfer_j += float(joules.sum())
+            self.transfer_gram_j += float(grams.sum())
 
 
 def _charge(ledger: Ledger, busy_s: Floats, energy_j: Floats, gram_j: Floats) -> None:

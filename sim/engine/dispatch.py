@@ -7,7 +7,6 @@ output lengths the router sees. Where prompts are prefilled apart, a second lane
 from __future__ import annotations
 
 import math
-from array import array
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -106,7 +105,7 @@ class Dispatch:
         self._oracle = scenario.output_predictor == "oracle"
         self._transfer = scenario.kv_transfer or KvTransfer(gb_per_s=1.0)
         if any(pool.spec.role != "both" for lane in first for pool in lane.pools):
-            requests.prefiller = array("l", bytes(8 * requests.size))
+            requests.prefiller = requests.shelf.column("i")
         self._decoder: dict[int, tuple[int, int]] = {}  # who will decode what is prefilled elsewhere, and its tokens
 
     def bind(self, instances: list[Instance]) -> None:

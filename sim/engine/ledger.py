@@ -35,7 +35,10 @@ pack_off = Struct("4d").pack  # from_s, to_s, watts, counted as off: not serving
 
 
 class Ledger:
-    """Rows of one instance, the stays of sequences in its batch, the chunks it prefilled, and odd gaps."""
+    """Rows of one instance, the stays of sequences in its batch, the chunks it prefilled, and odd gaps.
+
+    In a long run only what `sim.engine.past` has not added up yet.
+    """
 
     def __init__(self, window: Window) -> None:
         self.window = window
@@ -46,6 +49,11 @@ class Ledger:
     def gap(self, first_s: float, last_s: float, steps: int, sequences: int) -> None:
         """Record gaps between tokens that no row tells: `steps` rising evenly, for each of so many sequences."""
         self.odd_gaps += pack_gaps(first_s, last_s, steps, sequences)
+
+    def forget(self) -> None:
+        """Begin anew: all was added up, and the marks of running sequences begin at the first row."""
+        for record in (self.rows, self.stays, self.chunks, self.odd_gaps, self.transfers):
+            record.clear()
 
     def column(self, name: str) -> Floats:
         """One column of the rows so far, by its name in `ROW`."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from sim.columns import Spool
 from sim.control.start import Controls, start
 from sim.control.world import World
 from sim.engine.batching import POLICIES
-from sim.engine.charge import Owned, charge
+from sim.engine.charge import Owned
 from sim.engine.clock import Alarm, Clock
 from sim.engine.counted import Counted
 from sim.engine.dispatch import Dispatch, lanes
@@ -20,6 +22,7 @@ from sim.engine.interrupt import Interrupt
 from sim.engine.ledger import Ledger
 from sim.engine.lockstep import Group, Rank
 from sim.engine.memory import Kv, PagedKv, StatedHits, WholeRequestKv
+from sim.engine.past import LOOK_EVERY, Past
 from sim.engine.prefix import PrefixKv
 from sim.engine.quick import Quick
 from sim.engine.requests import Prefixes, Requests
@@ -30,23 +33,27 @@ from sim.trace import Trace
 if TYPE_CHECKING:
     from sim.fleet import LivePool
 
-_PROGRESS_EVERY = 20_000  # arrivals between two reports
-
 
 @dataclass(slots=True, eq=False)
 class Played:
     """What the engine leaves: the request table, the instances with their ledgers, and the seconds the loop took.
 
-    `owned` is what each pool's steps gave each request. `stopped_s` is the run time at which somebody stopped it; None
-    when it came to its end.
+    `pasts` are the pools' sums over their ledgers, `gaps` the gaps between tokens that no ledger holds any more.
+    `stopped_s` is the run time at which somebody stopped it; None when it came to its end.
     """
 
     requests: Requests
     instances: list[Instance]
-    owned: list[Owned]
+    pasts: list[Past]
+    gaps: Spool
     loop_s: float
     stopped_s: float | None = None
     controls: Controls | None = None
+
+    @property
+    def owned(self) -> list[Owned]:
+        """What each pool's steps gave each request."""
+        return [past.owned for past in self.pasts]
 
 
 def play(
@@ -59,6 +66,7 @@ def play(
     horizon_s: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
     interrupt: Interrupt | None = None,
+    scratch: str | Path | None = None,
 ) -> Played:
     """Replay a trace on the pools.
 
@@ -68,8 +76,12 @@ def play(
         leaping: jump over decode steps with an unchanged batch; False visits every step (the oracle).
         progress: called with (arrivals so far, all arrivals) now and then.
         interrupt: lets somebody end it early; what was booked until then is kept.
+        scratch: folder for the temporary files of a long run; default: the system's.
+
+    Raises:
+        OutputError: the temporary files do not fit the disk.
     """
-    requests, clock = Requests(trace, [each.priority for each in scenario.slo_classes]), Clock()
+    requests, clock = Requests(trace, [each.priority for each in scenario.slo_classes], scratch), Clock()
     dispatch = Dispatch(scenario, requests, clock, *lanes(scenario, pools, requests, start_s))
     instances = _instances(dispatch, pools, leaping)
     dispatch.bind(instances)
@@ -79,7 +91,9 @@ def play(
         send, finished = dispatch.quick()
         for instance in instances:
             instance.on_finish = finished
-    _feed(dispatch, send, progress)
+    gaps = Spool(4, scratch)
+    pasts = _pasts(requests, instances, pools, horizon_s, gaps)
+    _feed(dispatch, send, pasts if requests.shelf.on_disk else [], progress)
     if interrupt is not None:
         interrupt.bind(clock)
     began = perf_counter()
@@ -91,8 +105,21 @@ def play(
             instance.abandon()
     if controls:
         controls.world.switch.close_books(math.inf)
-    owned = [charge(requests, [instances[number].ledger for number in pool.numbers]) for pool in pools]
-    return Played(requests, instances, owned, loop_s, clock.now if stopped else None, controls)
+    for past in pasts:
+        past.close()
+    return Played(requests, instances, pasts, gaps, loop_s, clock.now if stopped else None, controls)
+
+
+def _pasts(
+    requests: Requests, instances: list[Instance], pools: list[LivePool], horizon_s: float, gaps: Spool
+) -> list[Past]:
+    """Each pool's sums over what its instances do."""
+    made = []
+    for pool in pools:
+        mine = [instances[number] for number in pool.numbers]
+        made.append(Past(mine, pool.site.window, horizon_s, requests.shelf, gaps))
+    requests.owned = [past.owned for past in made]
+    return made
 
 
 def _controls(scenario: Scenario, dispatch: Dispatch, pools: list[LivePool], horizon_s: float) -> Controls | None:
@@ -110,12 +137,16 @@ def _controls(scenario: Scenario, dispatch: Dispatch, pools: list[LivePool], hor
 
 
 def _feed(
-    dispatch: Dispatch, send: Callable[[int, float, float], None], progress: Callable[[int, int], None] | None
+    dispatch: Dispatch,
+    send: Callable[[int, float, float], None],
+    pasts: list[Past],
+    progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Set the alarm of the arrivals: one after the other, each when it comes."""
+    """Set the alarm of the arrivals: one after the other, each when it comes; now and then, have `pasts` let go."""
     requests = dispatch.requests
     arrival_s, size = requests.arrival_s, requests.size
     turn = iter(range(size))
+    pause = LOOK_EVERY
 
     def arrive() -> None:
         index = next(turn)
@@ -125,7 +156,16 @@ def _feed(
             next_s = arrival_s[following]
             arrivals.set(next_s)
         send(index, arrival_s[index], next_s)
-        if progress is not None and following % _PROGRESS_EVERY == 0:
+        if following == pause:
+            rest(following)
+
+    def rest(following: int) -> None:
+        nonlocal pause
+        pause = following + LOOK_EVERY
+        for past in pasts:
+            past.let_go()
+        requests.shelf.release()
+        if progress is not None:
             progress(following, size)
 
     arrivals = Alarm(dispatch.clock, 0, arrive)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 
 class ByPriority:
     """First come, first served within a priority, the lower number first; as much of a deque as instances use."""
 
-    def __init__(self, priority: list[int]) -> None:
+    def __init__(self, priority: Sequence[int]) -> None:
         self._priority = priority  # of each request
         self._queues: dict[int, deque[int]] = {}
         self._order: list[int] = []  # priorities that have a queue, ascending

@@ -2,61 +2,95 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sim.columns import Floats, Shelf
 from sim.trace import Trace
+
+if TYPE_CHECKING:
+    from sim.engine.charge import Owned
 
 WAITING, COMPLETED, REJECTED = 0, 1, 2
 
 
-Prefixes = tuple[list[int], list[int], int]  # block ids, where each request's begin, tokens of a block
-
-
-def _missing(size: int) -> array[float]:
-    return array("d", np.full(size, np.nan).tobytes())
+Prefixes = tuple[Sequence[int], Sequence[int], int]  # block ids, where each request's begin, tokens of a block
 
 
 class Requests:
     """Columns over all requests of a run, indexed by arrival order; times in seconds since the run's start.
 
-    `energy_j`, `busy_s` and `gram_j` (joules times g/kWh) are what the steps gave each request, filled in by
-    `sim.engine.charge`; `produced` counts its output tokens so far, `weight` what the router thinks it brings (prompt
-    plus predicted output tokens).
+    `produced` counts a request's output tokens so far, `weight` what the router thinks it brings (prompt plus predicted
+    output tokens). Long runs keep the columns in files (sim.columns).
+
+    Args:
+        priorities: of each SLO class.
+        scratch: folder for those files; default: the system's temporary one.
     """
 
-    def __init__(self, trace: Trace, priorities: Sequence[int] = (0,)) -> None:
+    def __init__(self, trace: Trace, priorities: Sequence[int] = (0,), scratch: str | Path | None = None) -> None:
         size = trace.requests
         self.size = size
-        self.arrival_s: list[float] = trace.arrival_s.tolist()
+        self.shelf = shelf = Shelf(size, scratch)
+        self.arrival_s: Sequence[float] = self._given(trace.arrival_s)
         self.queued_s = self.arrival_s  # when it came to the instance it is at: a retry or a deferred one comes later
-        self.prompt: list[int] = trace.prompt_tokens.tolist()
-        self.output: list[int] = trace.output_tokens.tolist()
-        self.status = bytearray(size)
-        self.instance = array("l", bytes(8 * size))
-        self.prefiller: array[int] | None = None  # 1 + the instance that handed it over; 0 where none did
-        self.weight = array("l", bytes(8 * size))
-        self.produced = array("l", bytes(8 * size))
-        self.cached = array("l", bytes(8 * size))
-        self.start_s = _missing(size)
-        self.first_token_s = _missing(size)
-        self.finish_s = _missing(size)
-        self.model: list[int] | None = None if trace.model is None else trace.model.tolist()
+        self._queued: MutableSequence[float] | None = None
+        self.prompt: Sequence[int] = self._given(trace.prompt_tokens)
+        self.output: Sequence[int] = self._given(trace.output_tokens)
+        self.status: MutableSequence[int] = shelf.column("B")
+        self.instance: MutableSequence[int] = shelf.column("q")
+        self.prefiller: MutableSequence[int] | None = None  # 1 + the instance that handed it over; 0 where none did
+        self.weight: MutableSequence[int] = shelf.column("i")
+        self.produced: MutableSequence[int] = shelf.column("i")
+        self.cached: MutableSequence[int] = shelf.column("i")
+        self.start_s: MutableSequence[float] = shelf.column("d", np.nan)
+        self.first_token_s: MutableSequence[float] = shelf.column("d", np.nan)
+        self.finish_s: MutableSequence[float] = shelf.column("d", np.nan)
+        self.model: Sequence[int] | None = None if trace.model is None else self._given(trace.model)
         self.prefixes: Prefixes | None = None
         if trace.hash_ids is not None and trace.hash_offsets is not None:
-            self.prefixes = trace.hash_ids.tolist(), trace.hash_offsets.tolist(), trace.hash_tokens
-        self.slo_class: list[int] | None = None if trace.slo_class is None else trace.slo_class.tolist()
-        self.priority: list[int] | None = None  # of each request, the lower first; None when all are alike
-        if self.slo_class is not None and len(set(priorities)) > 1:
-            self.priority = [priorities[place] for place in self.slo_class]
+            self.prefixes = self._given(trace.hash_ids), self._given(trace.hash_offsets), trace.hash_tokens
+        self.slo_class: Sequence[int] | None = None if trace.slo_class is None else self._given(trace.slo_class)
+        self.priority: Sequence[int] | None = None  # of each request, the lower first; None when all are alike
+        if trace.slo_class is not None and len(set(priorities)) > 1:
+            self.priority = self._given(np.array(priorities, np.int32)[trace.slo_class])
         self.retries = 0
-        self.energy_j, self.busy_s, self.gram_j = np.zeros(size), np.zeros(size), np.zeros(size)
         self.preemptions = 0
+        self.owned: list[Owned] = []  # by pool, what its steps gave each request
+
+    def _given(self, column: Any) -> Any:
+        """A column of the trace: lists are quickest to look into, but take ten times the room."""
+        return memoryview(column) if self.shelf.on_disk else column.tolist()
 
     def queue_at(self, index: int, time_s: float) -> None:
         """A request comes to an instance later than it arrived."""
-        if self.queued_s is self.arrival_s:
-            self.queued_s = self.arrival_s.copy()
-        self.queued_s[index] = time_s
+        if self._queued is None:
+            column: MutableSequence[float] = self.shelf.column("d")
+            for part in self.shelf.rows():
+                np.asarray(column)[part] = self.arrival_s[part]
+            self.queued_s = self._queued = column
+        self._queued[index] = time_s
+
+    @property
+    def energy_j(self) -> Floats:
+        """Joules that the steps of all pools gave each request."""
+        return self._total("energy_j")
+
+    @property
+    def busy_s(self) -> Floats:
+        """Seconds that the steps of all pools gave each request."""
+        return self._total("busy_s")
+
+    @property
+    def gram_j(self) -> Floats:
+        """Joules times g/kWh that the steps of all pools gave each request."""
+        return self._total("gram_j")
+
+    def _total(self, name: str) -> Floats:
+        total = np.zeros(self.size)
+        for owned in self.owned:
+            total += getattr(owned, name)
+        return total

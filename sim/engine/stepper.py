@@ -291,6 +291,14 @@ class Stepper:
             self.counter = 0
             self.stalled.clear()
 
+    def part(self) -> None:
+        """Charge the running sequences what they used so far, so that the rows so far may be forgotten."""
+        end = len(self.rows)
+        for index, (offset, ends_at, joined) in self.running.items():
+            if joined < end:
+                self.ledger.stays += pack_stay(index, offset, joined, end)
+            self.running[index] = (offset, ends_at, 0)
+
     def abandon(self) -> None:
         """The run ends here: charge what was booked so far to the sequences that are still in the batch."""
         for index in list(self.running):

@@ -103,7 +103,7 @@ class PrefixAffine(LeastLoaded):
     def __init__(self, pools: Sequence[LivePool], seed: int = 0) -> None:
         super().__init__(all_numbers(pools))
         self._where: dict[int, int] = {}
-        self._prefixes: tuple[list[int], list[int], int] | None = None
+        self._prefixes: tuple[Sequence[int], Sequence[int], int] | None = None
 
     def know(self, requests: Requests, scenario: Scenario, start_s: float) -> None:
         """The prompts' blocks, where the trace names them."""
