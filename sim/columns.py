@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -44,7 +44,7 @@ class Shelf:
     def __init__(self, size: int, folder: str | Path | None = None) -> None:
         self.size, self.folder = size, folder
         self.on_disk = size > BLOCK
-        self._maps: list[mmap.mmap] = []
+        self.maps: list[mmap.mmap] = []
 
     def column(self, code: Code, fill: float = 0.0) -> Column:
         """A new column of one C type (as struct has them), filled with one value.
@@ -63,14 +63,12 @@ class Shelf:
             file.write(piece[:rest])
             file.flush()
             mapped = mmap.mmap(file.fileno(), 0)
-        self._maps.append(mapped)
+        self.maps.append(mapped)
         return memoryview(mapped).cast(code)
 
     def release(self) -> None:
         """Let go of the memory of what was touched; the files keep it."""
-        for mapped in self._maps:
-            if hasattr(mmap, "MADV_DONTNEED"):
-                mapped.madvise(mmap.MADV_DONTNEED)
+        release(self.maps)
 
     def rows(self) -> Iterator[slice]:
         """The rows, a block at a time; what the block before it touched is let go."""
@@ -80,19 +78,21 @@ class Shelf:
 
 
 class Spool:
-    """Rows of doubles that are appended and read again from the first: in memory while they are few.
+    """Rows that are appended and read again from the first: in memory while they are few, then in a file.
 
     Args:
-        width: doubles in a row.
+        kind: their C type, as struct has them.
+        width: values in a row.
+        folder: as a shelf's.
     """
 
-    def __init__(self, width: int, folder: str | Path | None = None) -> None:
-        self.width, self.folder, self.size = width, folder, 0
-        self._parts: list[Floats] = []
+    def __init__(self, kind: Code, width: int = 1, folder: str | Path | None = None) -> None:
+        self.kind, self.width, self.folder, self.size = np.dtype(kind), width, folder, 0
+        self._parts: list[NDArray[Any]] = []
         self._pending = 0
         self._file: IO[bytes] | None = None
 
-    def append(self, rows: Floats) -> None:
+    def append(self, rows: NDArray[Any]) -> None:
         """Append rows.
 
         Raises:
@@ -100,24 +100,43 @@ class Spool:
         """
         self.size += len(rows)
         self._pending += len(rows)
-        self._parts.append(rows)
-        if self._pending >= BLOCK:
-            if self._file is None:
-                self._file = temporary(self.folder)
-                weakref.finalize(self, self._file.close)
-            with refused(self.folder):
-                for part in self._parts:
-                    self._file.write(np.ascontiguousarray(part, np.float64).tobytes())
-                self._file.flush()
-            self._parts, self._pending = [], 0
+        self._parts.append(np.ascontiguousarray(rows, self.kind).reshape(-1, self.width))
+        if self._pending > BLOCK:
+            self._write()
 
-    def blocks(self) -> Iterator[Floats]:
+    def _write(self) -> None:
+        if self._file is None:
+            self._file = temporary(self.folder)
+            weakref.finalize(self, self._file.close)
+        with refused(self.folder):
+            for part in self._parts:
+                self._file.write(part.data)
+            self._file.flush()
+        self._parts, self._pending = [], 0
+
+    def blocks(self) -> Iterator[NDArray[Any]]:
         """All rows in order, some at a time."""
         if self._file is not None:
             self._file.seek(0)
-            while piece := self._file.read(8 * self.width * BLOCK):
-                yield np.frombuffer(piece).reshape(-1, self.width)
+            while piece := self._file.read(self.kind.itemsize * self.width * BLOCK):
+                yield np.frombuffer(piece, self.kind).reshape(-1, self.width)
         yield from self._parts
+
+    def column(self) -> tuple[NDArray[Any], tuple[mmap.mmap, ...]]:
+        """All values of a spool of width 1, which must not grow any more, and the map of their file if there is one."""
+        if self._file is None:
+            return np.concatenate([np.zeros((0, 1), self.kind), *self._parts]).ravel(), ()
+        if self._parts:
+            self._write()
+        mapped = mmap.mmap(self._file.fileno(), 0)
+        return np.frombuffer(mapped, self.kind), (mapped,)
+
+
+def release(maps: Iterable[mmap.mmap]) -> None:
+    """Let go of the memory of what was touched; the files keep it."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        for mapped in maps:
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def temporary(folder: str | Path | None) -> IO[bytes]:

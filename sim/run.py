@@ -112,7 +112,7 @@ def _run(
     began = perf_counter()
     if engine not in ("leap", "step"):
         raise InputError(f"unknown engine {engine!r}", field="engine", mend="use leap or step")
-    trace = trace if trace is not None else load_trace(scenario)
+    trace = trace if trace is not None else load_trace(scenario, scratch)
     start_s, anchored = start_of(scenario, trace)
     horizon_s = scenario.horizon_s or max(1, math.ceil(trace.span_s / SECONDS_PER_HOUR)) * SECONDS_PER_HOUR
     pools = fleet.build(scenario, start_s, horizon_s, perfect)
@@ -157,23 +157,25 @@ def foresight(scenario: Scenario, pools: list[LivePool]) -> bool:
     return asks and any(pool.site.window.min_g_per_kwh < pool.site.window.max_g_per_kwh for pool in pools)
 
 
-def load_trace(scenario: Scenario) -> Trace:
-    """Read or generate what the scenario names.
+def load_trace(scenario: Scenario, scratch: str | Path | None = None) -> Trace:
+    """Read or generate what the scenario names; a long trace is kept in temporary files in `scratch`.
 
     Raises:
         InputError: the trace is broken, or has no request.
+        OutputError: the temporary files do not fit the disk.
     """
     if scenario.streams:
         trace = merged(scenario)
     elif scenario.trace is not None:
-        trace = read_trace(scenario.trace, sort=scenario.sort_trace, allow_bad_rows=scenario.allow_bad_rows)
+        rules: dict[str, Any] = {"sort": scenario.sort_trace, "allow_bad_rows": scenario.allow_bad_rows}
+        trace = read_trace(scenario.trace, **rules, scratch=scratch)
         if scenario.workload is not None:
             trace = with_workload(trace, scenario.workload)
         trace = scaled(repeated(trace, scenario.repeat), scenario.rate_scale)
         trace = shaped(trace, scenario.shape, _hour_of_week(scenario, trace))
     else:
         assert scenario.generator is not None
-        trace = generate(scenario.generator, scenario.seed)
+        trace = generate(scenario.generator, scenario.seed, scratch=scratch)
     if not trace.requests:
         raise InputError("the trace has no request", file=scenario.trace, mend="give a longer one or a higher rate")
     return trace

@@ -23,6 +23,7 @@ from sim.engine import loop, past
 from sim.run import run
 from sim.scenario import Scenario
 from sim.tables import requests_table, timeline_table
+from sim.trace import GeneratorSpec, generate, read_trace, write_trace
 
 CLOCK = {"wall_s", "loop_s", "requests_per_wall_s", "balance"}
 POOL = {"site": "s", "gpu": "h100-sxm-80gb", "model": "llama-3.1-8b"}
@@ -158,13 +159,18 @@ def test_a_full_disk_is_one_line(long, monkeypatch, tmp_path):
         def __exit__(self, *_):
             pass
 
+        def close(self):
+            pass
+
         def write(self, _):
             raise OSError(28, "No space left on device")
 
+    short = generate(scenario().generator, 0)
     long(1000)
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: Full())
-    with pytest.raises(OutputError, match=r"temporary files \(No space left on device\); free some space"):
-        run(scenario(), scratch=tmp_path)
+    for trace in (None, short):  # the trace's columns, or those of the run
+        with pytest.raises(OutputError, match=r"temporary files \(No space left on device\); free some space"):
+            run(scenario(), scratch=tmp_path, trace=trace)
 
 
 def test_a_scratch_folder_that_cannot_be_made_is_one_line(long, tmp_path):
@@ -209,6 +215,49 @@ def test_ctrl_c_leaves_a_readable_partial_run(tmp_path):
     assert max(summary["balance"].values()) < 1e-12
     assert pq.ParquetFile(tmp_path / "run" / "requests.parquet").metadata.num_rows == summary["requests"]["total"]
     assert {path.suffix for path in (tmp_path / "run").iterdir()} <= {".yaml", ".json", ".parquet", ".html"}
+
+
+LENGTHS = {
+    "prompt": {"distribution": "lognormal", "p50_tokens": 300, "p90_tokens": 2000},
+    "output": {"distribution": "quantiles", "levels": (0, 0.5, 1), "tokens": (1, 100, 900)},
+}
+
+
+@pytest.mark.parametrize("block", [1, 7, 1000, 2999])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"process": "gamma", "cv": 4.0, "lengths": LENGTHS}, {"process": "uniform"}, {"shape": "weekly"}, {"like": 1}],
+)
+def test_a_long_trace_is_generated_as_a_short_one(monkeypatch, block, changes):
+    like = generate(GeneratorSpec(duration_s=100, rate_per_s=5), 3) if "like" in changes else None
+    spec = GeneratorSpec(duration_s=600, rate_per_s=5, **{k: v for k, v in changes.items() if k != "like"})
+    whole = generate(spec, 1, like=like)
+    monkeypatch.setattr(columns, "BLOCK", block)
+    parts = generate(spec, 1, like=like)
+    assert bool(parts.maps) == (parts.requests > block)
+    assert not whole.maps
+    for name in ("arrival_s", "prompt_tokens", "output_tokens"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+
+
+@pytest.mark.parametrize("block", [1, 7, 1000])
+@pytest.mark.parametrize("stamps", [False, True])
+def test_a_long_file_is_read_as_a_short_one(monkeypatch, tmp_path, block, stamps):
+    path = tmp_path / "trace.csv"
+    write_trace(generate(GeneratorSpec(duration_s=300, rate_per_s=5), 1), path)
+    if stamps:
+        rows = [line.split(",") for line in path.read_text().splitlines()[1:]]
+        lines = [f"2023-11-16 18:{int(float(t)) // 60:02d}:{float(t) % 60:09.6f},{p},{o}" for t, p, o in rows]
+        path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n" + "\n".join(lines) + "\n")
+    whole = read_trace(path)
+    monkeypatch.setattr(columns, "BLOCK", block)
+    parts = read_trace(path, scratch=tmp_path)
+    assert parts.maps
+    assert parts.start_utc_s == whole.start_utc_s
+    for name in ("arrival_s", "prompt_tokens", "output_tokens"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+    write_trace(parts, tmp_path / "again.csv")
+    np.testing.assert_array_equal(read_trace(tmp_path / "again.csv").arrival_s, whole.arrival_s)
 
 
 values = st.lists(
@@ -256,7 +305,7 @@ def test_a_shelf_in_files_keeps_what_it_lets_go(monkeypatch, tmp_path):
 
 def test_a_spool_gives_back_its_rows_in_order(monkeypatch, tmp_path):
     monkeypatch.setattr(columns, "BLOCK", 8)
-    spool = Spool(2, tmp_path)
+    spool = Spool("d", 2, tmp_path)
     rows = np.arange(60.0).reshape(-1, 2)
     for k in range(0, 30, 3):
         spool.append(rows[k : k + 3])

@@ -91,7 +91,7 @@ def play(
         send, finished = dispatch.quick()
         for instance in instances:
             instance.on_finish = finished
-    gaps = Spool(4, scratch)
+    gaps = Spool("d", 4, scratch)
     pasts = _pasts(requests, instances, pools, horizon_s, gaps)
     _feed(dispatch, send, pasts if requests.shelf.on_disk else [], progress)
     if interrupt is not None:

@@ -35,6 +35,7 @@ class Requests:
         size = trace.requests
         self.size = size
         self.shelf = shelf = Shelf(size, scratch)
+        shelf.maps += trace.maps
         self.arrival_s: Sequence[float] = self._given(trace.arrival_s)
         self.queued_s = self.arrival_s  # when it came to the instance it is at: a retry or a deferred one comes later
         self._queued: MutableSequence[float] | None = None

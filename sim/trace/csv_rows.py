@@ -7,7 +7,6 @@ an unclosed quote swallows the rows after it. The price is small: a million rows
 from __future__ import annotations
 
 import re
-from array import array
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 
 from profiles.inputs import InputError, open_bytes
+from sim.columns import Spool
 from sim.trace.faults import MAX_TIME_S, MAX_TOKENS, BadRow, BadRows, quoted, time_fault, token_fault
 from sim.trace.formats import Format
 from sim.trace.model import Floats, Ints, Tokens
@@ -44,6 +44,7 @@ class Rows:
     failed: int = 0  # rows of calls that failed, left out
     hash_ids: Ints | None = None
     hash_offsets: Ints | None = None
+    maps: tuple[Any, ...] = ()  # of the temporary files that hold a long trace's columns
 
     def line_of(self, row: int, left_out: Sequence[int]) -> int:
         """The line of a row in file order, given the lines that became no row."""
@@ -56,34 +57,38 @@ class Rows:
 
 
 class Store:
-    """Columns that grow block by block: 16 bytes a request, and never a copy of all of them."""
+    """Columns that grow block by block: 16 bytes a request, in temporary files when they are many."""
 
-    def __init__(self, whole_time: bool) -> None:
-        self.time = array("q" if whole_time else "d")
-        self.prompt, self.output = array("i"), array("i")
+    def __init__(self, whole_time: bool, scratch: str | Path | None) -> None:
+        self.time = Spool("q" if whole_time else "d", 1, scratch)
+        self.prompt, self.output = Spool("i", 1, scratch), Spool("i", 1, scratch)
 
     def extend(self, time: Any, prompt: Any, output: Any) -> None:
         """Append one block."""
-        self.time.frombytes(time.tobytes())
-        self.prompt.frombytes(prompt.astype(np.int32).tobytes())
-        self.output.frombytes(output.astype(np.int32).tobytes())
+        for column, values in ((self.time, time), (self.prompt, prompt), (self.output, output)):
+            column.append(values)
 
-    def columns(self) -> tuple[Any, Any, Any]:
-        """The columns, sharing memory with the store, which must not grow any more."""
-        time = np.frombuffer(self.time, np.int64 if self.time.typecode == "q" else np.float64)
-        return time, np.frombuffer(self.prompt, np.int32), np.frombuffer(self.output, np.int32)
+    def rows(self) -> Rows:
+        """All of them; the store must not grow any more."""
+        (time, prompt, output), maps = zip(
+            *(column.column() for column in (self.time, self.prompt, self.output)), strict=True
+        )
+        return Rows(time, prompt, output, maps=sum(maps, ()))
 
 
-def read_rows(path: str | Path, header: Sequence[str], fmt: Format, bad: BadRows) -> Rows:
+def read_rows(
+    path: str | Path, header: Sequence[str], fmt: Format, bad: BadRows, scratch: str | Path | None = None
+) -> Rows:
     """All good rows of a CSV trace; bad ones are put into `bad`.
 
     Raises:
         InputError: not readable, or more bad rows than allowed.
+        OutputError: the temporary files of a long trace do not fit the disk.
     """
     import pyarrow as pa
 
     parser = _Parser(fmt, bad)
-    store = Store(fmt.clock == "stamp")
+    store = Store(fmt.clock == "stamp", scratch)
     last_good = 0
     invalid: list[int] = []  # lines with another number of columns
     first_line = 2
@@ -98,7 +103,9 @@ def read_rows(path: str | Path, header: Sequence[str], fmt: Format, bad: BadRows
         bad.settle(0)
         raise InputError(f"cannot be read ({_one_line(error)})", file=path, mend="is the file whole?") from error
     bad.settle(last_good, at_end=True)
-    return Rows(*store.columns(), zoned=parser.zoned, failed=len(parser.failed))
+    rows = store.rows()
+    rows.zoned, rows.failed = parser.zoned, len(parser.failed)
+    return rows
 
 
 def _batches(stream: IO[bytes], header: Sequence[str], fmt: Format, bad: BadRows, invalid: list[int]) -> Any:

@@ -7,7 +7,10 @@ integral is piecewise linear and its inverse exact (Cinlar, Introduction to Stoc
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -15,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 
 from profiles.inputs import InputError, near_miss
 from profiles.units import SECONDS_PER_HOUR
+from sim.columns import Spool, blocks
 from sim.trace.faults import MAX_TOKENS
 from sim.trace.joint import PRESETS, preset
 from sim.trace.model import Floats, Trace
@@ -149,21 +153,27 @@ class GeneratorSpec(_Spec):
         return self
 
 
-def generate(spec: GeneratorSpec, seed: int, *, like: Trace | None = None) -> Trace:
+def generate(spec: GeneratorSpec, seed: int, *, like: Trace | None = None, scratch: str | Path | None = None) -> Trace:
     """The trace of a spec and a seed. One request arrives at second 0, all before duration_s.
 
     like: draw pairs of lengths (with replacement) from this trace instead of `spec.lengths`.
+    scratch: folder for the temporary files of a long trace; default: the system's.
     Arrivals and lengths have random streams of their own: other lengths leave the arrivals as they are.
     The same arrays come from the same seed and NumPy version.
 
     Raises:
         InputError: the seed is negative.
+        OutputError: the temporary files do not fit the disk.
     """
     if seed < 0:
         raise InputError(f"{seed} is negative", field="seed", mend="give 0 or more")
     arrivals, lengths = (np.random.Generator(np.random.PCG64(s)) for s in np.random.SeedSequence(seed).spawn(2))
-    arrival_s = _arrivals(spec, arrivals)
-    prompt, output = _lengths(spec, len(arrival_s), lengths, like)
+    columns = Spool("d", 1, scratch), Spool("i", 1, scratch), Spool("i", 1, scratch)
+    for times in _arrivals(spec, arrivals):
+        columns[0].append(times)
+    for tokens, column in _lengths(spec, columns[0].size, lengths, like):
+        columns[column].append(tokens)
+    (arrival_s, prompt, output), maps = zip(*(each.column() for each in columns), strict=True)
     modelled = (spec.shape != "flat" and spec.hourly_factors is None) or (
         spec.shape == "weekly" and spec.day_factors is None
     )
@@ -176,6 +186,7 @@ def generate(spec: GeneratorSpec, seed: int, *, like: Trace | None = None) -> Tr
         source=f"generator {settings} seed {seed}" + (f" lengths of {like.source or like.name}" if like else ""),
         format="generator",
         notes=(SHAPE_NOTE,) if modelled else (),
+        maps=sum(maps, ()),
     )
 
 
@@ -194,42 +205,60 @@ def rate_steps(spec: GeneratorSpec) -> tuple[Floats, Floats]:
     return edges, spec.rate_per_s * factors[hours % _WEEK_HOURS]
 
 
-def _arrivals(spec: GeneratorSpec, rng: np.random.Generator) -> Floats:
+def _arrivals(spec: GeneratorSpec, rng: np.random.Generator) -> Iterator[Floats]:
+    """Times of arrival, block by block."""
     edges, rates = rate_steps(spec)
     expected = np.concatenate([[0.0], np.cumsum(rates * np.diff(edges))])
-    points = _unit_points(spec, float(expected[-1]), rng)
-    arrival_s = np.interp(points, expected, edges)
-    return arrival_s[arrival_s < spec.duration_s]  # rounding may put the last one on the end
+    for points in _unit_points(spec, float(expected[-1]), rng):
+        arrival_s = np.interp(points, expected, edges)
+        yield arrival_s[arrival_s < spec.duration_s]  # rounding may put the last one on the end
 
 
-def _unit_points(spec: GeneratorSpec, end: float, rng: np.random.Generator) -> Floats:
-    """Points of a renewal process with mean gap 1 in [0, end), the first at 0."""
+def _unit_points(spec: GeneratorSpec, end: float, rng: np.random.Generator) -> Iterator[Floats]:
+    """Points of a renewal process with mean gap 1 in [0, end), the first at 0, block by block."""
     if spec.process == "uniform":
-        return np.arange(math.ceil(end), dtype=np.float64)
+        for part in blocks(math.ceil(end)):
+            yield np.arange(part.start, part.stop, dtype=np.float64)
+        return
     cv = 1.0 if spec.cv is None else spec.cv
-    parts, last = [np.zeros(1)], 0.0
+    yield np.zeros(1)
+    last = 0.0
     while last < end:
         count = int((end - last) * 1.02 + 6.0 * cv * math.sqrt(end - last)) + 16
-        gaps = rng.standard_exponential(count) if spec.cv is None else rng.gamma(cv**-2, cv**2, count)
-        parts.append(last + np.cumsum(gaps))
-        last = float(parts[-1][-1])
-    points = np.concatenate(parts)
-    return points[points < end]
+        passed = 0.0
+        for part in blocks(count):
+            size = part.stop - part.start
+            gaps = rng.standard_exponential(size) if spec.cv is None else rng.gamma(cv**-2, cv**2, size)
+            gaps[0] += passed
+            sums = np.cumsum(gaps)
+            passed = float(sums[-1])
+            points = last + sums
+            yield points[points < end]
+            if last + passed >= end:
+                return
+        last += passed
 
 
 def _lengths(
     spec: GeneratorSpec, count: int, rng: np.random.Generator, like: Trace | None
-) -> tuple[TokenColumn, TokenColumn]:
-    prompt: Any
-    output: Any
-    if like is not None:
-        row = rng.integers(0, like.requests, count)
-        prompt, output = like.prompt_tokens[row], like.output_tokens[row]
-    elif isinstance(spec.lengths, str):
-        prompt, output = preset(spec.lengths).draw(count, rng)
-    else:
-        prompt, output = _draw(spec.lengths.prompt, count, rng), _draw(spec.lengths.output, count, rng)
-    return _whole(prompt, spec.max_prompt_tokens), _whole(output, spec.max_output_tokens)
+) -> Iterator[tuple[TokenColumn, int]]:
+    """Tokens block by block, each with its column: 1 for prompts, 2 for outputs."""
+    most, parts = (0, spec.max_prompt_tokens, spec.max_output_tokens), [*blocks(count)]
+    again = copy.deepcopy(rng)
+    for column in (1, 2):
+        for part in parts:
+            size = part.stop - part.start
+            drawn: Any
+            if like is not None:
+                row = (rng, again)[column - 1].integers(0, like.requests, size)
+                drawn = (like.prompt_tokens, like.output_tokens)[column - 1][row]
+            elif not isinstance(spec.lengths, str):
+                drawn = _draw((spec.lengths.prompt, spec.lengths.output)[column - 1], size, rng)
+            elif column == 1:
+                drawn = preset(spec.lengths).prompts(rng.random(size))
+            else:  # outputs go with prompts: these are drawn again
+                drawn = preset(spec.lengths).outputs(again.random(size), rng.random(size))
+            yield _whole(drawn, most[column]), column
 
 
 def _draw(length: Fixed | Lognormal | Quantiles, count: int, rng: np.random.Generator) -> Floats:

@@ -54,11 +54,13 @@ class JointLengths:
     prompt: Cells
     output: Cells
 
-    def draw(self, count: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-        """`count` pairs of prompt and output tokens (not yet rounded)."""
-        level = rng.random(count)
-        group = (level * len(self.output.low)).astype(np.int64)
-        return self.prompt.draw(level, np.zeros(count, np.int64)), self.output.draw(rng.random(count), group)
+    def prompts(self, level: Floats) -> Floats:
+        """Prompt tokens (not yet rounded) at quantile `level` in [0, 1)."""
+        return self.prompt.draw(level, np.zeros(level.size, np.int64))
+
+    def outputs(self, prompt_level: Floats, level: Floats) -> Floats:
+        """Output tokens (not yet rounded) at quantile `level` of what goes with a prompt of `prompt_level`."""
+        return self.output.draw(level, (prompt_level * len(self.output.low)).astype(np.int64))
 
 
 def fit(trace: Trace) -> JointLengths:

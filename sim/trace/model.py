@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from profiles.inputs import InputError
+from sim.columns import blocks, release
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -28,6 +30,7 @@ class Trace:
     hash_ids, hash_offsets: prefix blocks; request i has hash_ids[hash_offsets[i]:hash_offsets[i + 1]], each naming
         `hash_tokens` tokens and all before them (the last may be cut short).
     notes: what a reader of the result must know (time zone assumed, columns ignored).
+    maps: of temporary files that hold the arrays of a long trace (sim.columns); they go with it.
 
     Raises:
         InputError: lengths differ, no request, times not ascending from 0.0, fewer than one token.
@@ -47,6 +50,7 @@ class Trace:
     slo_class: Tokens | None = None
     format: str = ""
     notes: tuple[str, ...] = ()
+    maps: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         for name, kind in (("arrival_s", np.float64), ("prompt_tokens", np.int32), ("output_tokens", np.int32)):
@@ -70,16 +74,17 @@ class Trace:
             raise InputError("no requests", file=self.name, mend="a trace needs at least one")
         if len(self.prompt_tokens) != n or len(self.output_tokens) != n:
             raise InputError("arrays of different length", file=self.name)
-        if self.arrival_s[0] != 0 or not self._ascends():
+        if self.arrival_s[0] != 0 or not np.isfinite(self.arrival_s[-1]):
             raise InputError("times must ascend from 0.0", file=self.name, field="arrival_s")
-        if min(self.prompt_tokens.min(), self.output_tokens.min()) < 1:
-            raise InputError("every request needs at least one prompt and one output token", file=self.name)
+        for part in blocks(n):
+            times = self.arrival_s[max(0, part.start - 1) : part.stop]
+            if not (times[1:] >= times[:-1]).all():  # NaN is neither above nor below anything
+                raise InputError("times must ascend from 0.0", file=self.name, field="arrival_s")
+            if min(self.prompt_tokens[part].min(), self.output_tokens[part].min()) < 1:
+                raise InputError("every request needs at least one prompt and one output token", file=self.name)
+            release(self.maps)
         if self.hash_ids is not None and (self.hash_offsets is None or len(self.hash_offsets) != n + 1):
             raise InputError("hash_offsets must have one entry more than there are requests", file=self.name)
-
-    def _ascends(self) -> bool:
-        """Whether times never fall and are finite; NaN is neither above nor below anything."""
-        return bool((self.arrival_s[1:] >= self.arrival_s[:-1]).all() and np.isfinite(self.arrival_s[-1]))
 
     @property
     def requests(self) -> int:

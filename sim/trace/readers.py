@@ -10,24 +10,27 @@ import numpy as np
 
 from profiles.inputs import InputError, open_bytes
 from profiles.outputs import write_with
+from sim.columns import blocks, release
 from sim.trace import csv_rows, documents, json_rows
 from sim.trace.csv_rows import Rows
 from sim.trace.faults import BadRows
 from sim.trace.formats import Format, known, recognise
 from sim.trace.model import Floats, Trace
 
-_PIECE = 1 << 20
 _PEEK_BYTES = 1 << 20
 # JSON that is one document, not a row a line: by the keys it has first, or by breaking its first line
 _DOCUMENT = re.compile(rb'\{\s*"(resourceSpans|resource_spans|date|endpoint_type|backend|input_lens)"')
 _MAGIC = {b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst", b"PAR1": "parquet", b"PK\x03\x04": "zip"}
 
 
-def read_trace(path: str | Path, *, sort: bool = False, allow_bad_rows: int = 0) -> Trace:
+def read_trace(
+    path: str | Path, *, sort: bool = False, allow_bad_rows: int = 0, scratch: str | Path | None = None
+) -> Trace:
     """Read a trace of any known format (docs/traces.md lists them); .gz and .zst are unpacked.
 
     sort: put rows out of order into order of time (equal times keep the file's order).
     allow_bad_rows: how many bad rows may be left out; their count is in the result.
+    scratch: folder for the temporary files of a long trace; default: the system's.
 
     Raises:
         InputError: not readable, empty, unknown format, rows out of order, more bad rows than allowed;
@@ -40,7 +43,10 @@ def read_trace(path: str | Path, *, sort: bool = False, allow_bad_rows: int = 0)
         return documents.read(path, sort)
     fmt, header = found
     bad = BadRows(path, allow_bad_rows)
-    rows = csv_rows.read_rows(path, header, fmt, bad) if fmt.kind == "csv" else json_rows.read_rows(path, fmt, bad)
+    if fmt.kind == "csv":
+        rows = csv_rows.read_rows(path, header, fmt, bad, scratch)
+    else:
+        rows = json_rows.read_rows(path, fmt, bad)
     if not len(rows.time):
         raise _no_rows(path)
     rows = _in_order(rows, path, fmt, sort, bad)
@@ -57,6 +63,7 @@ def read_trace(path: str | Path, *, sort: bool = False, allow_bad_rows: int = 0)
         hash_offsets=rows.hash_offsets,
         format=fmt.name,
         notes=_notes(rows, fmt, header, len(bad.rows)),
+        maps=rows.maps,
     )
 
 
@@ -66,12 +73,14 @@ def write_trace(trace: Trace, path: str | Path) -> Path:
     Raises:
         CarbonfleetError: it cannot be written.
     """
-    columns = (trace.arrival_s.tolist(), trace.prompt_tokens.tolist(), trace.output_tokens.tolist())
 
-    def fill(part: Path) -> None:
-        with part.open("w", encoding="utf-8", newline="\n") as stream:
+    def fill(file: Path) -> None:
+        with file.open("w", encoding="utf-8", newline="\n") as stream:
             stream.write("arrival_s,prompt_tokens,output_tokens\n")
-            stream.writelines(f"{t!r},{p},{o}\n" for t, p, o in zip(*columns, strict=True))
+            for part in blocks(trace.requests):
+                columns = (each[part].tolist() for each in (trace.arrival_s, trace.prompt_tokens, trace.output_tokens))
+                stream.writelines(f"{t!r},{p},{o}\n" for t, p, o in zip(*columns, strict=True))
+                release(trace.maps)
 
     return write_with(path, fill)
 
@@ -118,14 +127,14 @@ def _in_order(rows: Rows, path: str | Path, fmt: Format, sort: bool, bad: BadRow
     Raises:
         InputError: they are not, and `sort` was not asked for.
     """
-    back = np.flatnonzero(rows.time[1:] < rows.time[:-1])
-    if not len(back):
+    back = _first_fall(rows)
+    if back is None:
         return rows
     if not sort:
         raise InputError(
             "earlier than the row before it",
             file=path,
-            line=rows.line_of(int(back[0]) + 1, bad.left_out),
+            line=rows.line_of(back, bad.left_out),
             field=fmt.time,
             mend="put the rows in order of time, or ask for it with sort (sort_trace: true)",
         )
@@ -138,15 +147,28 @@ def _in_order(rows: Rows, path: str | Path, fmt: Format, sort: bool, bad: BadRow
     return replace(ordered, prompt=rows.prompt[order], output=rows.output[order])
 
 
+def _first_fall(rows: Rows) -> int | None:
+    """The first row that is earlier than the one before it."""
+    for part in blocks(len(rows.time)):
+        start: int = max(0, part.start - 1)
+        times = rows.time[start : part.stop]
+        back: list[int] = np.flatnonzero(times[1:] < times[:-1]).tolist()
+        release(rows.maps)
+        if back:
+            return start + 1 + back[0]
+    return None
+
+
 def _seconds(rows: Rows, fmt: Format) -> tuple[Floats, float | None]:
     """Seconds since the first arrival; integer nanoseconds are subtracted before they become floats."""
     first = rows.time[0]
-    if rows.time.dtype == np.int64:
-        seconds = rows.time.view(np.float64)  # in place, piece by piece: ten million rows are 80 MB
-        for at in range(0, len(seconds), _PIECE):
-            seconds[at : at + _PIECE] = (rows.time[at : at + _PIECE] - first) / 1e9
-        return seconds, int(first) / 10**9 if fmt.clock in ("stamp", "epoch") else None
-    return (rows.time - first).astype(np.float64), None
+    whole = rows.time.dtype == np.int64
+    seconds = rows.time.view(np.float64)  # in place: ten million rows are 80 MB
+    for part in blocks(len(seconds)):
+        since = rows.time[part] - first
+        seconds[part] = since / 1e9 if whole else since
+        release(rows.maps)
+    return seconds, int(first) / 10**9 if whole and fmt.clock in ("stamp", "epoch") else None
 
 
 def _notes(rows: Rows, fmt: Format, header: list[str], skipped: int) -> tuple[str, ...]:
