@@ -98,18 +98,21 @@ def million() -> None:
 
 
 def one(requests: int, instances: int) -> None:
-    """One generated run, its load in proportion to the fleet: cost of a request in the loop, time and memory in all."""
+    """One generated run, its load in proportion to the fleet: cost of a request in the loop, time and memory in all.
+
+    Memory is told apart: what the imports took, the most that was resident, and that over the requests.
+    """
     rate = 0.69 * instances
     generated = GENERATED | {"duration_s": requests / rate, "rate_per_s": rate}
-    began = time.perf_counter()
+    before_gb, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, time.perf_counter()
     summary = run(scenario(None, instances, generator=generated)).summary
+    took_s = time.perf_counter() - began
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     cost_us = 1e6 * summary["loop_s"] / summary["requests"]["total"]
-    print(
-        f"{requests:>10,} requests, {instances:>5,} instances: {cost_us:5.1f} us a request in the loop; "
-        f"{time.perf_counter() - began:6.1f} s in all, {peak_gb:.2f} GB at most",
-        flush=True,
-    )
+    each = 1e9 * (peak_gb - before_gb) / requests
+    cost = f"{cost_us:5.1f} us a request in the loop; {took_s:6.1f} s in all"
+    memory = f"{peak_gb:.2f} GB at most ({before_gb:.2f} before it, {each:,.0f} bytes a request)"
+    print(f"{requests:>10,} requests, {instances:>5,} instances: {cost}, {memory}", flush=True)
 
 
 def growth(most: int) -> None:

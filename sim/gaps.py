@@ -15,7 +15,6 @@ from sim.metrics import QUANTILES, Stats
 from sim.quantiles import at_ranks
 
 Rows = tuple[Floats, Floats, Floats, Floats]  # first_s, last_s, steps, batch
-Spaced = tuple[Floats, Floats, Floats, Floats]  # first_s, seconds between two gaps (0: all alike), steps, batch
 Source = Callable[[], Iterable[Rows]]
 MOST_OPEN = 4 * BLOCK  # rows that are kept while a quantile is narrowed down
 
@@ -48,55 +47,57 @@ def gap_statistics(ledgers: list[Ledger], earlier: Spool | None = None) -> Stats
 def _quantile(source: Source, rank: float, low: float, high: float) -> float:
     """The smallest gap below which at least `rank` gaps lie, by bisection to twelve digits.
 
-    The quantile of all first gaps is below it, that of all last gaps above it: the bracket. Rows wholly outside are
-    counted once; those that may hold it are counted at each halving, from the source while they are too many to keep.
+    The quantile of all first gaps is below it, that of all last gaps above it: the bracket. Only the rows that reach
+    into it are counted again; while they are too many to keep they come from the source each time.
     """
-    sure, open_ = _open(source, low, high)
+    kept: _Reaching | None = None
     while high - low > 1e-12 * high:
+        kept = kept or _kept(source, low, high)
         middle = 0.5 * (low + high)
-        below = sure + sum(_below(row, middle) for row in open_) if open_ else _counted(source, low, high, middle)
+        below = kept.below(middle) if kept else sum(_Reaching([rows], low, high).below(middle) for rows in source())
         if below >= rank:
             high = middle
         else:
             low = middle
-        if not open_:
-            sure, open_ = _open(source, low, high)
     return high
 
 
-def _open(source: Source, low: float, high: float) -> tuple[int, list[Spaced]]:
-    """Gaps of rows wholly below a bracket, and the rows that reach into it; none when they are too many."""
-    sure, kept, size = 0, [], 0
-    for row in source():
-        under, reaching = _parted(row, low, high)
-        sure, size = sure + under, size + reaching[0].size
+def _kept(source: Source, low: float, high: float) -> _Reaching | None:
+    """The rows that reach into a bracket, unless they are too many."""
+    parts, size = [], 0
+    for rows in source():
+        parts.append(_Reaching([rows], low, high))
+        size += parts[-1].size
         if size > MOST_OPEN:
-            return 0, []
-        kept.append(reaching)
-    return sure, kept
+            return None
+    return _Reaching([part.rows for part in parts], low, high, sum(part.sure for part in parts))
 
 
-def _counted(source: Source, low: float, high: float, middle: float) -> int:
-    """Gaps up to `middle`, of all rows."""
-    parts = (_parted(row, low, high) for row in source())
-    return sum(under + _below(reaching, middle) for under, reaching in parts)
+class _Reaching:
+    """Rows that reach into a bracket, and `sure`, how many gaps lie wholly below it."""
 
+    def __init__(self, parts: list[Rows], low: float, high: float, sure: int = 0) -> None:
+        first, last, steps, batch = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        under = last < low
+        self.sure = sure + int(np.dot(steps[under], batch[under]))
+        mine = ~under & (first <= high)
+        self.rows: Rows = (first[mine], last[mine], steps[mine], batch[mine])
+        first, last, steps, batch = self.rows
+        self.size = first.size
+        spacing = (last - first) / np.maximum(steps - 1, 1)
+        flat = spacing <= 1e-15 * np.maximum(first, 1e-300)
+        order = np.argsort(first[flat])
+        self._flat = first[flat][order]
+        self._flat_upto = np.concatenate([[0.0], np.cumsum((steps * batch)[flat][order])])
+        self._rising = (first[~flat], spacing[~flat], steps[~flat], batch[~flat])
 
-def _parted(rows: Rows, low: float, high: float) -> tuple[int, Spaced]:
-    """Gaps of rows wholly below a bracket, and the rows that reach into it."""
-    first, last, steps, batch = rows
-    under = last < low
-    mine = ~under & (first <= high)
-    sure = int(np.dot(steps[under], batch[under]))
-    first, last, steps, batch = (column[mine] for column in rows)
-    spacing = (last - first) / np.maximum(steps - 1, 1)
-    spacing[spacing <= 1e-15 * np.maximum(first, 1e-300)] = 0.0
-    return sure, (first, spacing, steps, batch)
-
-
-def _below(rows: Spaced, middle: float) -> int:
-    """Gaps of rows up to `middle`."""
-    first, spacing, steps, batch = rows
-    flat = spacing == 0.0
-    below = np.where(flat, (first <= middle) * steps, np.floor((middle - first) / np.where(flat, 1.0, spacing)) + 1)
-    return int(np.dot(np.clip(below, 0, steps), batch))
+    def below(self, middle: float) -> int:
+        """Gaps up to `middle`, which lies in the bracket."""
+        first, spacing, steps, batch = self._rising
+        count = (middle - first) / spacing
+        np.floor(count, out=count)
+        count += 1.0
+        np.maximum(count, 0.0, out=count)
+        np.minimum(count, steps, out=count)
+        flat = self._flat_upto[np.searchsorted(self._flat, middle, side="right")]
+        return self.sure + int(flat) + int(np.dot(count, batch))

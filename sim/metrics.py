@@ -34,7 +34,7 @@ class Latencies:
     @classmethod
     def of(cls, requests: Requests, part: slice = slice(None)) -> Latencies:
         """The latencies of a request table, or of some of its rows."""
-        arrival, output = np.asarray(requests.arrival_s[part]), np.asarray(requests.output[part])
+        arrival, output = requests.trace.arrival_s[part], requests.trace.output_tokens[part]
         completed = np.asarray(requests.status[part]) == COMPLETED
         first, last = np.asarray(requests.first_token_s[part]), np.asarray(requests.finish_s[part])
         e2e = np.where(completed, last - arrival, np.nan)

@@ -188,7 +188,7 @@ def _stages(
 
     Where one prefills and another decodes, a request comes to both.
     """
-    arrival, start = np.asarray(requests.arrival_s[part]), np.asarray(requests.start_s[part])
+    arrival, start = requests.trace.arrival_s[part], np.asarray(requests.start_s[part])
     finish, last = np.asarray(requests.finish_s[part]), np.asarray(requests.instance[part])
     if requests.prefiller is None:
         return (arrival, start, finish), _within(last, numbers)

@@ -24,7 +24,7 @@ class Requests:
     """Columns over all requests of a run, indexed by arrival order; times in seconds since the run's start.
 
     `produced` counts a request's output tokens so far, `weight` what the router thinks it brings (prompt plus predicted
-    output tokens). Long runs keep the columns in files (sim.columns).
+    output tokens); what is asked stands in `trace` as arrays too. Long runs keep the columns in files (sim.columns).
 
     Args:
         priorities: of each SLO class.
@@ -33,7 +33,7 @@ class Requests:
 
     def __init__(self, trace: Trace, priorities: Sequence[int] = (0,), scratch: str | Path | None = None) -> None:
         size = trace.requests
-        self.size = size
+        self.trace, self.size = trace, size
         self.shelf = shelf = Shelf(size, scratch)
         shelf.maps += trace.maps
         self.arrival_s: Sequence[float] = self._given(trace.arrival_s)
@@ -71,7 +71,7 @@ class Requests:
         if self._queued is None:
             column: MutableSequence[float] = self.shelf.column("d")
             for part in self.shelf.rows():
-                np.asarray(column)[part] = self.arrival_s[part]
+                np.asarray(column)[part] = self.trace.arrival_s[part]
             self.queued_s = self._queued = column
         self._queued[index] = time_s
 

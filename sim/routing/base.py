@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -33,10 +33,12 @@ CLOSED = 1 << 60  # tokens that keep an instance out of every comparison
 class LeastLoaded:
     """Instances by outstanding tokens (assigned and not completed); the lower number wins a tie.
 
-    A short fleet is scanned; a long one keeps a heap with stale entries, so that an answer costs its logarithm.
+    A short fleet is scanned; a long one keeps a heap with stale entries, so that an answer costs its logarithm. When
+    these are many the heap is made anew.
     """
 
     SCAN = 48
+    STALE = 16  # entries an instance
 
     def __init__(self, numbers: range) -> None:
         self._first = numbers.start
@@ -50,6 +52,9 @@ class LeastLoaded:
         heap, load = self._heap, self._load
         if heap is None:
             return self._first + load.index(min(load))
+        if len(heap) > self.STALE * len(load):
+            heap[:] = [(tokens, place) for place, tokens in enumerate(load)]
+            heapify(heap)
         while load[heap[0][1]] != heap[0][0]:
             heappop(heap)
         return self._first + heap[0][1]
