@@ -20,6 +20,7 @@ from profiles.outputs import OutputError
 from sim import columns, gaps, quantiles
 from sim.columns import Shelf, Spool
 from sim.engine import loop, past
+from sim.routing import LeastLoaded
 from sim.run import run
 from sim.scenario import Scenario
 from sim.tables import requests_table, timeline_table
@@ -312,3 +313,18 @@ def test_a_spool_gives_back_its_rows_in_order(monkeypatch, tmp_path):
     for _ in range(2):
         np.testing.assert_array_equal(np.concatenate([*spool.blocks()]), rows)
     assert spool.size == 30
+
+
+def test_a_long_fleets_heap_stays_short_and_right():
+    size, rng = LeastLoaded.SCAN + 10, np.random.default_rng(0)
+    index, load = LeastLoaded(range(size)), [0] * size
+    for _ in range(5000):
+        number = index.least()
+        assert number == load.index(min(load))
+        tokens = int(rng.integers(1, 1000))
+        index.add(number, tokens)
+        load[number] += tokens
+        busy = int(rng.integers(size))
+        index.take(busy, load[busy] // 2)
+        load[busy] -= load[busy] // 2
+        assert len(index._heap) <= LeastLoaded.STALE * size + 3
