@@ -13,25 +13,25 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from optimizer.program import Column, Option, Program
 from optimizer.solver import Solution, solve_program
+from profiles.fields import NonNegative
 from profiles.inputs import InputError, validate
 
-_Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _GAP = 1e-6
 
 
 class _Gpu(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
-    cost: _Rate
-    tputs: list[list[_Rate]]
+    cost: NonNegative
+    tputs: list[list[NonNegative]]
 
 
 class _Input(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     gpu_info: dict[str, _Gpu] = Field(min_length=1)
-    workload_distribution: list[list[_Rate]] = Field(min_length=1)
-    total_request_rate: _Rate
+    workload_distribution: list[list[NonNegative]] = Field(min_length=1)
+    total_request_rate: NonNegative
     slice_factor: Annotated[int, Field(ge=1, le=1_000_000)] = 1
 
     @model_validator(mode="after")

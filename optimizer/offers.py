@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sim.scenario import Name, NonNegative, Spec
+from profiles.fields import Name, NonNegative, Spec
 
 Batches = Annotated[list[Annotated[int, Field(ge=1, le=65536)]], Field(min_length=1)]
 Tps = Annotated[list[Annotated[int, Field(ge=1, le=64)]], Field(min_length=1)]

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sim.scenario import Name, Positive, Slo, Spec
+from profiles.fields import Name, Positive, Spec
+from sim.scenario import Slo
 from sim.trace.generator import GeneratorSpec
 
 Tokens = Annotated[int, Field(ge=1, le=10_000_000)]

@@ -14,8 +14,9 @@ from pydantic import Field, field_validator, model_validator
 
 from optimizer.offers import Offer, Owned
 from optimizer.sources import Demand, Source
+from profiles.fields import Name, NonNegative, Positive, Spec
 from profiles.inputs import CarbonfleetError, read_yaml, validate
-from sim.scenario import Accounting, KvTransfer, Name, NonNegative, Positive, Site, Slo, Spec
+from sim.scenario import Accounting, KvTransfer, Site, Slo
 
 Factor = Annotated[float, Field(ge=0, le=100)]
 

@@ -11,26 +11,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from profiles.fields import NonNegative, Positive, Spec
 from profiles.inputs import InputError, read_json, validate
 from profiles.outputs import write_json
 
 # Flag of points whose source has no power: power_w is 0 there and means unknown.
 POWER_UNKNOWN = "power_missing"
 Tier = Literal["T0", "cfg", "T1", "T2", "T3"]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class Table(BaseModel):
-    """Base of every profile part: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Provenance(Table):
+class Provenance(Spec):
     """Where figures come from: measured here, imported from public measurements, predicted, or synthetic."""
 
     kind: Literal["measured", "imported", "predicted", "synthetic"]
@@ -38,19 +31,19 @@ class Provenance(Table):
     source: str = Field(min_length=1)
     licence: str = Field(min_length=1)
     date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
-    versions: dict[str, str] = {}
-    notes: list[str] = []
-    fit_error: dict[str, float] = {}  # name of the error -> fraction, e.g. {"tpot_mape": 0.04}
+    versions: dict[str, str] = Field(default={})
+    notes: list[str] = Field(default=[])
+    fit_error: dict[str, float] = Field(default={})  # name of the error -> fraction, e.g. {"tpot_mape": 0.04}
 
 
-class Band(Table):
+class Band(Spec):
     """The 90 % interval as factors: the truth lies within [figure / factor, figure * factor]."""
 
     time: Annotated[float, Field(ge=1, allow_inf_nan=False)]
     power: Annotated[float, Field(ge=1, allow_inf_nan=False)]
 
 
-class Memory(Table):
+class Memory(Spec):
     """Bytes over all `tp` GPUs: the weights, one KV token, and how many KV tokens fit beside the weights."""
 
     weights_bytes: Positive
@@ -58,14 +51,14 @@ class Memory(Table):
     kv_capacity_tokens: Annotated[int, Field(gt=0)]
 
 
-class Idle(Table):
+class Idle(Spec):
     """Idle watts over all `tp` GPUs: `no_context_w` before any process, `loaded_w` with weights and no work."""
 
     no_context_w: NonNegative | None = None
     loaded_w: NonNegative
 
 
-class Points(Table):
+class Points(Spec):
     """Columns of measured points; relative random uncertainties (1 sigma) and flags are optional columns."""
 
     time_s: list[Positive] = Field(min_length=1)
@@ -114,7 +107,7 @@ class MixedPoints(Points):
     kv_tokens: list[Count]
 
 
-class Mixed(Table):
+class Mixed(Spec):
     """How a prefill chunk beside a decode batch is timed.
 
     `scaled`: prefill time times `factor` (splitwise-sim). `attention`: the prefill of chunk and decode tokens
@@ -133,7 +126,7 @@ class Mixed(Table):
         return self
 
 
-class Lockstep(Table):
+class Lockstep(Spec):
     """What a step of expert-parallel ranks takes beside each rank's own part: experts and the exchange between ranks.
 
     `time_s` by the `tokens` of all ranks together; every rank waits for the slowest. Linear between, the last line
@@ -150,21 +143,21 @@ class Lockstep(Table):
         return self
 
 
-class EngineTerm(Table):
+class EngineTerm(Spec):
     """Host work of a serving engine: `step_s` each step plus `sequence_s` for each sequence in it."""
 
     step_s: NonNegative
     sequence_s: NonNegative
 
 
-class Systematic(Table):
+class Systematic(Spec):
     """Relative systematic uncertainty common to all points (sensor gain and the like), 1 sigma."""
 
     time_rel: NonNegative = 0.0
     power_rel: NonNegative = 0.0
 
 
-class Profile(Table):
+class Profile(Spec):
     """Everything known about one model on one GPU configuration."""
 
     schema_version: Literal[1] = 1

@@ -89,11 +89,6 @@ class StepModel:
         line = self.decode(batch, kv_tokens)
         return line.a_s + line.c_s * kv_tokens
 
-    @property
-    def in_lockstep(self) -> bool:
-        """Whether a step's times are those of one rank among several that wait for each other."""
-        return self._shared is not None
-
     def shared_s(self, tokens: int) -> float:
         """Seconds of experts and exchange in a step of ranks in lockstep that hold so many tokens together."""
         row = self._shared
@@ -288,17 +283,14 @@ class _Prefill:
 
     def time_s(self, chunks: Sequence[tuple[int, int]], tokens: int, extra: int = 0) -> float:
         """Seconds; `extra` decode tokens ride along in the linear layers."""
+        if len(chunks) == 1:
+            return self.one_s(*chunks[0], extra)
         linear = tokens + extra
         curve = self.curve_s(linear)
         if self.pair_s:
-            if len(chunks) == 1:  # the common step
-                most, past = chunks[0]
-                pairs = most * (past + 0.5 * most)
-            else:
-                most = max(chunks)[0]
-                pairs = sum([new * (past + 0.5 * new) for new, past in chunks])
+            pairs = sum([new * (past + 0.5 * new) for new, past in chunks])
             curve += self.pair_s * (pairs - 0.5 * linear * linear)
-            least = self.curve_s(most)
+            least = self.curve_s(max(chunks)[0])
             if curve < least:
                 return least
         return curve

@@ -9,25 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from profiles.fields import Name, NonNegative, Positive, Spec
 from profiles.inputs import InputError, near_miss, read_yaml, validate
 from sim.control.specs import Control
 from sim.routing import ROUTERS
 from sim.trace.generator import GeneratorSpec
-
-Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-BATCHING = ("chunked", "prefill-first", "static")
-ROUTING = ("round-robin", "least-outstanding-tokens", "least-added-carbon")
-
-
-class Spec(BaseModel):
-    """Base of every part of a scenario: immutable, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Site(Spec):
@@ -158,8 +146,8 @@ class Accounting(Spec):
     host_lifetime_years: Positive = 6.0
     idle_rule: Literal["capacity-share", "busy-time", "none"] = "capacity-share"
     host_power: bool = True
-    gpu_price_usd_per_h: dict[str, NonNegative] = {}
-    embodied_kg: dict[str, NonNegative] = {}  # a card of that GPU, instead of the preset's figure
+    gpu_price_usd_per_h: dict[str, NonNegative] = Field(default={})
+    embodied_kg: dict[str, NonNegative] = Field(default={})  # a card of that GPU, instead of the preset's figure
 
 
 class PlanBucket(Spec):
@@ -172,7 +160,7 @@ class PlanBucket(Spec):
 class PlanSlice(Spec):
     """Some hours of the day (UTC) on some days: which share of each bucket's requests every pool takes."""
 
-    hours: list[Annotated[int, Field(ge=0, le=23)]] = [*range(24)]
+    hours: list[Annotated[int, Field(ge=0, le=23)]] = Field(default=[*range(24)])
     days: Literal["all", "weekday", "weekend"] = "all"
     shares: list[dict[str, NonNegative]]  # by bucket: pool -> share
 
@@ -200,7 +188,7 @@ class Scenario(Spec):
     trace: str | None = None
     workload: str | None = None  # token ids of the trace's prompts, from which prefixes are found again
     generator: GeneratorSpec | None = None
-    streams: list[Stream] = []  # several sources at once, instead of trace or generator
+    streams: list[Stream] = Field(default=[])  # several sources at once, instead of trace or generator
     start: datetime | None = None
     horizon_s: Positive | None = None
     align: Literal["recur"] | None = None
@@ -213,11 +201,11 @@ class Scenario(Spec):
     kv_transfer: KvTransfer | None = None
     output_predictor: Literal["running-mean", "oracle"] = "running-mean"
     slo: Slo = Slo()
-    classes: list[SloClass] = []  # instead of slo, where requests are promised different things
-    controls: list[Control] = []
+    classes: list[SloClass] = Field(default=[])  # instead of slo, where requests are promised different things
+    controls: list[Control] = Field(default=[])
     regret: bool = True  # replay under perfect forecasts too, where decisions rest on forecasts
     accounting: Accounting = Accounting()
-    profiles: list[str] = []
+    profiles: list[str] = Field(default=[])
     own_catalog: str | None = None  # folder of gpus.csv, hosts.csv, llms.csv beside the shipped tables
     rate_scale: Positive = 1.0  # the trace's requests so many times as fast
     repeat: Annotated[int, Field(ge=1, le=1_000_000)] = 1

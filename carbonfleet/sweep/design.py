@@ -15,9 +15,9 @@ from pydantic import BaseModel, Field, model_validator
 
 from carbonfleet.config import UsageError, put, setting
 from optimizer import study as studies
+from profiles.fields import Spec
 from profiles.inputs import InputError, read_yaml, validate
 from sim import scenario as scenarios
-from sim.scenario import Spec
 
 MOST_POINTS = 20_000  # all are resolved before the first is made: some 15 kB each, and 1 ms
 Values = Annotated[list[Any], Field(min_length=1)]

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+from profiles.fields import NonNegative, Positive, Spec
+
 Share = Annotated[float, Field(gt=0, le=1)]
 Clock = Annotated[float, Field(ge=0.2, le=1)]
 
 
-class _Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _OfPools(_Spec):
+class _OfPools(Spec):
     """A control of some pools (all when none is named)."""
 
     pools: list[str] | None = None
@@ -78,23 +74,23 @@ class Governor(_OfPools):
     """
 
     kind: Literal["clock"]
-    clocks: Annotated[list[Clock], Field(min_length=1)] = [0.6, 0.8, 1.0]
+    clocks: list[Clock] = Field(default=[0.6, 0.8, 1.0], min_length=1)
     low: Share = 0.2
     high: Share = 0.6
     intensity: bool = False
     tick_s: Positive = 60.0
 
 
-class PowerCap(_Spec):
+class PowerCap(Spec):
     """A site never draws more than `watts` (GPUs, hosts, PUE): lower clocks first, then fewer instances."""
 
     kind: Literal["power-cap"]
     site: str
     watts: Positive
-    clocks: Annotated[list[Clock], Field(min_length=1)] = [0.4, 0.6, 0.8, 1.0]
+    clocks: list[Clock] = Field(default=[0.4, 0.6, 0.8, 1.0], min_length=1)
 
 
-class Defer(_Spec):
+class Defer(Spec):
     """Requests of a class with `deadline_s` wait for the greenest hour that ends `margin_s` before their deadline."""
 
     kind: Literal["defer"]

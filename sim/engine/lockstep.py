@@ -28,10 +28,6 @@ class Rank(Instance):
         self.waiting.append(index)
         self.group.hear(self, index, now_s, next_s)
 
-    def begin_prefill(self, chunks: list[Chunk], step: MixedStep) -> None:
-        """Start a step with chunks that lasts as long as the group says."""
-        self._begin_prefill(chunks, step)
-
     def begin_decode(self, line: Line | None, alarm_s: float) -> None:
         """Go on decoding until the group's next boundary, from a new anchor where there is a new line."""
         if line is not None:
@@ -60,14 +56,6 @@ class Rank(Instance):
         """A boundary of the group: settle what ended; the chunks of the next step."""
         self.alarm_s, self.target = now_s, target
         return self._settled()
-
-    def furthest(self, limit: int) -> int:
-        """Steps from the anchor for which this rank's plan holds."""
-        return self._furthest(limit)
-
-    def own_step(self, chunks: list[Chunk]) -> MixedStep:
-        """This rank's part of a step with chunks."""
-        return self._prefill_step(chunks)
 
 
 class Group:
@@ -126,7 +114,7 @@ class Group:
         tokens, longest_s = 0, 0.0
         for rank, own in zip(self.ranks, chunks, strict=True):
             if own:
-                step = rank.own_step(own)
+                step = rank.prefill_step(own)
                 steps.append(step)
                 own_s, new = step.time_s, sum([n for _, n in own]) + (rank.batch if rank.batching.mixes else 0)
             elif rank.running:

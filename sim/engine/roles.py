@@ -92,10 +92,11 @@ class Paired(Counted):
             self._enter(index, produced)
             self.line = None
 
-    def _furthest(self, limit: int) -> int:
+    def furthest(self, limit: int) -> int:
+        """One step where a request has come whose KV cache is not seen yet."""
         if self.ahead and self.arriving and self.arriving[0][1] > self.seen_s:
             return self.steps + 1
-        return super()._furthest(limit)
+        return super().furthest(limit)
 
     def _boundary(self) -> None:
         super()._boundary()

@@ -110,12 +110,12 @@ class Stepper:
             room = line.kv_end - self.anchor_kv
             self.line_steps = FOREVER if room == math.inf else math.ceil(room / batch)
         line = self.line
-        self.target = target = self._furthest(self.line_steps) if self.leaping else self.steps + 1
+        self.target = target = self.furthest(self.line_steps) if self.leaping else self.steps + 1
         self.state = DECODING
         self.alarm_s = end_s = boundary_s(self.anchor_s, line.a_s, line.c_s, batch, self.anchor_kv, target)
         self.alarm.set(end_s + TIE_S)
 
-    def _furthest(self, limit: int) -> int:
+    def furthest(self, limit: int) -> int:
         """Steps from the anchor that this plan holds for: to the next finish, `limit`, or where KV memory ends."""
         steps, batch = self.steps, self.batch
         if self.ahead and self.waiting and self.requests.queued_s[self.waiting[0]] > self.seen_s:
@@ -176,10 +176,10 @@ class Stepper:
 
     def _start_prefill(self, chunks: list[Chunk]) -> None:
         """Start a step that carries prefill chunks, beside the batch where the policy mixes."""
-        self._begin_prefill(chunks, self._prefill_step(chunks))
+        self.begin_prefill(chunks, self.prefill_step(chunks))
         self.alarm.set(self.alarm_s + TIE_S)
 
-    def _prefill_step(self, chunks: list[Chunk]) -> MixedStep:
+    def prefill_step(self, chunks: list[Chunk]) -> MixedStep:
         """What a step with these chunks takes."""
         if len(chunks) == 1:  # the common step
             prompt, new = chunks[0]
@@ -191,7 +191,7 @@ class Stepper:
             return self.model.mixed(sizes, batch, self.offsets + batch * (self.counter + self.steps))
         return self.model.prefill(sizes)
 
-    def _begin_prefill(self, chunks: list[Chunk], step: MixedStep) -> None:
+    def begin_prefill(self, chunks: list[Chunk], step: MixedStep) -> None:
         """The step begins."""
         if self.steps:
             self._settle_decode()

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
+from profiles.fields import Positive, Spec
 from profiles.inputs import InputError, near_miss
 from profiles.units import SECONDS_PER_HOUR
 from sim.columns import Spool, blocks
@@ -30,22 +31,17 @@ _Z90 = 1.2815515655446004  # the 90 % point of the normal distribution
 _MEAN_TOLERANCE = 0.005
 _WEEK_HOURS = 168
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 
 
-class _Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Fixed(_Spec):
+class Fixed(Spec):
     """Every request has the same length."""
 
     distribution: Literal["fixed"]
     tokens: Tokens
 
 
-class Lognormal(_Spec):
+class Lognormal(Spec):
     """Lengths whose logarithm is normal, given by median and 90 % point."""
 
     distribution: Literal["lognormal"]
@@ -59,7 +55,7 @@ class Lognormal(_Spec):
         return self
 
 
-class Quantiles(_Spec):
+class Quantiles(Spec):
     """Lengths by a table of quantiles, straight lines between its points; levels go from 0 to 1."""
 
     distribution: Literal["quantiles"]
@@ -80,7 +76,7 @@ class Quantiles(_Spec):
 Length = Annotated[Fixed | Lognormal | Quantiles, Field(discriminator="distribution")]
 
 
-class Lengths(_Spec):
+class Lengths(Spec):
     """Prompt and output lengths drawn independently of each other; a preset keeps them together."""
 
     prompt: Length
@@ -91,7 +87,7 @@ def _preset_or_own(value: Any) -> str:
     return "preset" if isinstance(value, str) else "own"
 
 
-class GeneratorSpec(_Spec):
+class GeneratorSpec(Spec):
     """What to generate.
 
     rate_per_s: mean requests a second over the shape's whole period (a day, a week).
