@@ -55,6 +55,7 @@ class Choice:
     profile: Profile
     served: list[Served | str]
     joules: list[float]
+    embodied_factor: float = 1.0  # on what the accounting says of a new unit: turned by optimizer/knobs.py alone
 
     @property
     def owned(self) -> bool:

@@ -60,7 +60,11 @@ class Market:
 
 
 def build(
-    study: Study, load: Load, seen: dict[Kind, float] | None = None, factors: dict[Setting, float] | None = None
+    study: Study,
+    load: Load,
+    seen: dict[Kind, float] | None = None,
+    factors: dict[Setting, float] | None = None,
+    offered: list[Choice] | None = None,
 ) -> Market:
     """The program of a study.
 
@@ -68,6 +72,7 @@ def build(
         study, load: the question.
         seen: utilisation found by an earlier round for kinds of unit; others are priced at `operating_point`.
         factors: what replays found a request's joules to be in a configuration, over what was priced.
+        offered: the choices of an earlier market, as they are or changed, instead of the study's own.
 
     Raises:
         InputError: unknown GPU, host, model or zone; no profile; a price is needed and missing.
@@ -80,7 +85,7 @@ def build(
     seen_at = {p.site.name: [p.at(part, study.ways[part.future]) for part in load.slices] for p in places}
     charged = any(site.demand_charge_usd_per_kw_month for site in study.sites)
     slices, intensity = merged(load.slices, seen_at, by_season=charged)
-    kept = undominated(list(choices(study, load, seen or {}, factors or {})))
+    kept = undominated(list(choices(study, load, seen or {}, factors or {}))) if offered is None else offered
     groups = _groups(kept, study.reconfigure)
     leads = [kept[group[0]] for group in groups]
     table = Columns(study, load, slices, intensity, kept, groups)

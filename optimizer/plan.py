@@ -93,8 +93,26 @@ class Plan:
         }
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """A plan with what it was read from: `seen` and `factors` are what the market's joules were priced with."""
+
+    plan: Plan
+    study: Study
+    load: Load
+    market: Market
+    solution: Solution
+    seen: dict[Kind, float]
+    factors: dict[Setting, float]
+
+
 def solve(study: Study, factors: dict[Setting, float] | None = None) -> Plan:
-    """Find the fleet of a study.
+    """Find the fleet of a study: `answer`'s plan alone."""
+    return answer(study, factors).plan
+
+
+def answer(study: Study, factors: dict[Setting, float] | None = None) -> Answer:
+    """Find the fleet of a study, and keep the program that was solved.
 
     Args:
         factors: corrections of joules that a replay asked for (optimizer.refine).
@@ -108,22 +126,25 @@ def solve(study: Study, factors: dict[Setting, float] | None = None) -> Plan:
         return _solve(study, factors or {})
 
 
-def _solve(study: Study, factors: dict[Setting, float]) -> Plan:
+def _solve(study: Study, factors: dict[Setting, float]) -> Answer:
     load = demand.build(study)
     began, rounds, settled = perf_counter(), 1, False
-    market, solution = _solved(study, load, {}, factors, study.time_limit_s)
+    priced: dict[Kind, float] = {}
+    market, solution = _solved(study, load, priced, factors, study.time_limit_s)
     seen = utilisations(market, solution)
     while not settled and rounds < _ROUNDS and solution.status in ("optimal", "rounded"):
         left = study.time_limit_s - (perf_counter() - began)
         if left <= 0.0:
             break
-        market, solution = _solved(study, load, seen, factors, left)
+        priced = seen
+        market, solution = _solved(study, load, priced, factors, left)
         rounds += 1
         found = utilisations(market, solution)
         settled = all(abs(used - seen.get(kind, -1.0)) <= _SETTLED * used for kind, used in found.items())
         seen = {**seen, **found}
     plan = _plan(study, load, market, solution, rounds)
-    return plan if settled else replace(plan, warnings=[*plan.warnings, _UNSETTLED])
+    plan = plan if settled else replace(plan, warnings=[*plan.warnings, _UNSETTLED])
+    return Answer(plan, study, load, market, solution, priced, factors)
 
 
 def _solved(

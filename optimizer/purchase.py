@@ -63,7 +63,7 @@ def _bought(study: Study, choice: Choice, unit: Offer, year: int, until: int, ye
     left, rules = end - year, study.accounting
     if unit.usable_years is not None:
         left = min(left, unit.usable_years)
-    gpus_kg, host_kg = _kilograms(study, choice.host)
+    gpus_kg, host_kg = _kilograms(study, choice)
     used_kg = gpus_kg * min(1.0, left / rules.lifetime_years) + host_kg * min(1.0, left / rules.host_lifetime_years)
     if unit.price_usd is not None:
         usd = _value_lost(study, unit.price_usd, unit.resale_per_year, year, until, years)
@@ -85,17 +85,22 @@ def _value_lost(study: Study, usd: float, keeps: float | None, year: int, until:
 def per_hour(study: Study, choice: Choice) -> Amount:
     """What an hour of a leased or rented unit costs: its price, and its embodied carbon by the hours of its life."""
     assert isinstance(choice.unit, Offer)
-    gpus_kg, host_kg = _kilograms(study, choice.host)
+    gpus_kg, host_kg = _kilograms(study, choice)
     rules, hours = study.accounting, SECONDS_PER_YEAR / SECONDS_PER_HOUR
     grams = (gpus_kg / rules.lifetime_years + host_kg / rules.host_lifetime_years) * GRAMS_PER_KG / hours
     return Amount(0.0, grams, _price_per_h(study, choice.unit, choice.host))
 
 
-def _kilograms(study: Study, host: catalog.Host) -> tuple[float, float]:
+def new_kg(study: Study, choice: Choice) -> float:
+    """Embodied kilograms of one new unit; nothing for what is owned."""
+    return 0.0 if choice.owned else sum(_kilograms(study, choice))
+
+
+def _kilograms(study: Study, choice: Choice) -> tuple[float, float]:
     """Embodied kilograms of a unit's GPUs, and of the rest of it."""
-    rules = study.accounting
+    rules, host, factor = study.accounting, choice.host, choice.embodied_factor
     gpus = embodied.gpu_embodied(catalog.gpu(host.gpu), rules.preset, rules.embodied_kg).mid_kg * host.gpus
-    return gpus, embodied.host_embodied(host).mid_kg if rules.boundary == "server" else 0.0
+    return gpus * factor, embodied.host_embodied(host).mid_kg * factor if rules.boundary == "server" else 0.0
 
 
 def priced(study: Study, unit: Offer) -> bool:

@@ -33,6 +33,9 @@ class Unverified(CarbonfleetError):  # noqa: N818 - says what is the matter
     exit_code = 5
 
 
+Planner = Callable[[Study, dict[Setting, float]], Plan]
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One figure as planned and as replayed; `difference` is (replayed - planned) / planned, None at planned 0."""
@@ -101,13 +104,23 @@ class Round:
 
 
 def confirmed(
-    study: Study, run: Runner | None = None, rounds: int = ROUNDS, tell: Callable[[str], None] | None = None
+    study: Study,
+    run: Runner | None = None,
+    rounds: int = ROUNDS,
+    tell: Callable[[str], None] | None = None,
+    planner: Planner = solve,
 ) -> tuple[Plan, Verdict, list[Round]]:
     """Plan, replay, correct and plan again until they agree; then judge on requests that no round has seen.
 
     A round corrects the joules of a pool's requests to what the replay drew, and lowers the safe utilisation where the
     promises were not kept. Joules that had to be corrected by more than MOST_CORRECTED are no correction but a wrong
     profile: the plan is then unverified, whatever the last replay says.
+
+    Args:
+        study, run: as for `replay`.
+        rounds: most turns of plan and replay.
+        tell: told of every round in a line.
+        planner: `solve`, or a stand-in that keeps more than the plan.
 
     Returns:
         the last plan, its verdict (of the unseen requests where they are drawn), and every round.
@@ -118,7 +131,7 @@ def confirmed(
     factors: dict[Setting, float] = {}
     asked, done = study, list[Round]()
     while True:
-        plan = solve(asked, factors)
+        plan = planner(asked, factors)
         verdict = replay(plan, asked, run)
         found = {row.what: row for row in verdict.rows}
         kept = found["requests keeping every limit"].replayed

@@ -14,8 +14,10 @@ from pydantic import Field, field_validator, model_validator
 
 from optimizer.offers import Offer, Owned
 from optimizer.sources import Demand, Source
+from optimizer.words import STUDY
 from profiles.fields import Name, NonNegative, Positive, Spec
 from profiles.inputs import CarbonfleetError, read_yaml, validate
+from profiles.schemas import described
 from sim.scenario import Accounting, KvTransfer, Site, Slo
 
 Factor = Annotated[float, Field(ge=0, le=100)]
@@ -241,5 +243,5 @@ def anchored(study: Study, folder: Path) -> Study:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON schema of a study file."""
-    return Study.model_json_schema()
+    """The JSON schema of a study file, its keys described."""
+    return described(Study, STUDY)

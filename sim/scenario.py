@@ -13,9 +13,11 @@ from pydantic import Field, field_validator, model_validator
 
 from profiles.fields import Name, NonNegative, Positive, Spec
 from profiles.inputs import InputError, near_miss, read_yaml, validate
+from profiles.schemas import described
 from sim.control.specs import Control
 from sim.routing import ROUTERS
 from sim.trace.generator import GeneratorSpec
+from sim.words import SCENARIO
 
 
 class Site(Spec):
@@ -330,8 +332,8 @@ def anchored(scenario: Scenario, folder: Path) -> Scenario:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON schema of a scenario file."""
-    return Scenario.model_json_schema()
+    """The JSON schema of a scenario file, its keys described."""
+    return described(Scenario, SCENARIO)
 
 
 def parse_start(text: str) -> datetime:

@@ -148,7 +148,7 @@ def test_every_command_line_option_lands_somewhere() -> None:
     from carbonfleet.cli.simulate import command
 
     handled = {"scenario", "pools", "profile_dirs", "engine", "settings", "print_config", "as_json", "output", "quiet"}
-    handled |= {"against", "find_rate", "find_instances", "target", "replications", "warm_up", "jobs"}
+    handled |= {"against", "find_rate", "find_instances", "target", "replications", "warm_up", "jobs", "schema"}
     named = {parameter.name for parameter in command.params} - handled
     assert named == set(OPTIONS) - {"profiles"}
 

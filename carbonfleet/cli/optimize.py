@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +12,16 @@ import click
 from carbonfleet.cli import options as opt
 
 if TYPE_CHECKING:
-    from optimizer.plan import Plan
+    from optimizer.choices import Setting
+    from optimizer.plan import Answer, Plan
+    from optimizer.refine import Round, Verdict
     from optimizer.study import Study
+
+
+def _schema() -> dict[str, Any]:
+    from optimizer.study import json_schema
+
+    return json_schema()
 
 
 @click.command("optimize", epilog="Example: optimize study.yaml -o plans/first", context_settings=opt.HELP)
@@ -29,8 +39,12 @@ if TYPE_CHECKING:
 @click.option(
     "--replace-or-keep", is_flag=True, help="The intensity and lifetime at which owned and new units emit the same."
 )
+@click.option(
+    "--explain", is_flag=True, help="What stands behind it: shadow prices, runner-ups, tipping points; tens of solves."
+)
+@opt.schema_option(_schema, "a study")
 @opt.json_option
-@opt.out_option("Write the plan and the scenario that replays it to this folder.")
+@opt.out_option("Write the plan, the scenario that replays it and report.html to this folder.")
 @opt.quiet_option
 def command(
     study: str | None,
@@ -43,6 +57,7 @@ def command(
     pareto: int | None,
     hours: bool,
     replace_or_keep: bool,
+    explain: bool,
     as_json: bool,
     output: Path | None,
     quiet: bool,
@@ -56,11 +71,13 @@ def command(
     if study is not None and divisible:
         raise click.UsageError("--divisible goes with --melange")
     if melange is not None:
-        if no_verify or output is not None or gap is not None or compare or pareto or hours or replace_or_keep:
+        own = (no_verify, output is not None, gap is not None, compare, pareto, hours, replace_or_keep, explain)
+        if any(own):
             raise click.UsageError("--melange prints the optimum; it takes --divisible, --time-limit and --json alone")
         _melange(melange, divisible, time_limit, as_json)
     elif study is not None:
         more = {"compare": compare, "pareto": pareto, "replace_or_keep": replace_or_keep, "hours": hours}
+        more["explain"] = explain
         _study(study, time_limit, gap, not no_verify, more, as_json, output, quiet)
 
 
@@ -94,10 +111,8 @@ def _study(
     quiet: bool,
 ) -> None:
     """Solve a study, replay and correct it; Unverified (exit 5) after everything was shown and written."""
-    from dataclasses import asdict
-
-    from optimizer import hours, refine, solve, study, written
-    from profiles.outputs import write_json
+    from carbonfleet import plan_folder, report
+    from optimizer import explained, hours, refine, study
 
     asked = study.read(file)
     changes = {"time_limit_s": time_limit, "gap": gap}
@@ -105,40 +120,67 @@ def _study(
     if more["hours"]:
         hours.check(asked)
     opt.note("solving, and replaying the plan" if verify else "solving", quiet)
-    verdict, rounds = None, list[refine.Round]()
-    if verify:
-        plan, verdict, rounds = refine.confirmed(asked, tell=lambda text: opt.note(text, quiet))
-    else:
-        plan = solve(asked)
-    if output is not None:
-        written.write(plan, asked, output)
-        if verdict is not None:
-            write_json(output / "verdict.json", verdict.document() | {"rounds": [asdict(each) for each in rounds]})
+    answer, verdict, rounds = _answered(asked, verify, quiet)
+    plan, parts = answer.plan, dict[str, Any]()
     opt.warn(plan.warnings, quiet)
-    beside = _beside(asked, plan, more, quiet)
-    if output is not None and beside:
-        write_json(output / "beside.json", beside)
-    if as_json:
-        replayed = None if verdict is None else verdict.document()
-        if replayed is not None:
-            replayed["rounds"] = [asdict(each) for each in rounds]
-        opt.print_json({"plan": plan.document(), "replay": replayed, **beside})
-    else:
-        from carbonfleet.plan_text import beside_report, plan_report
+    if verdict is not None:
+        parts["verdict"] = verdict.document() | {"rounds": [asdict(each) for each in rounds]}
+    parts["board"] = {"schema_version": opt.SCHEMA_VERSION, "fleets": explained.boarded(answer)}
 
-        click.echo(plan_report(plan, verdict))
-        if beside:
-            click.echo("\n" + beside_report(beside))
+    def keep() -> None:
         if output is not None:
-            click.echo(f"\nplan directory: {output}; replay it with: simulate {output / 'scenario.yaml'}")
+            plan_folder.write(plan, asked, output, {key: part for key, part in parts.items() if part}, file, sys.argv)
+            report.write(output)
+
+    keep()
+    parts["beside"] = _beside(asked, plan, more, quiet)
+    if more["explain"]:
+        parts["explained"] = explained.explained(answer, lambda text: opt.note(f"solving: {text}", quiet))
+    if any(more.values()):
+        keep()
+    if as_json:
+        shown = {"board": parts["board"]["fleets"], **parts["beside"]}
+        shown |= {"explained": parts["explained"]} if "explained" in parts else {}
+        opt.print_json({"plan": plan.document(), "replay": parts.get("verdict"), **shown})
+    else:
+        _print_text(plan, verdict, parts, output)
     if verdict is not None:
         refine.require(verdict)
 
 
+def _answered(asked: Study, verify: bool, quiet: bool) -> tuple[Answer, Verdict | None, list[Round]]:
+    """The plan with the program it was read from, replayed and corrected where it is asked for."""
+    from optimizer import plan, refine
+
+    if not verify:
+        return plan.answer(asked), None, []
+    answers: list[Answer] = []
+
+    def planner(study: Study, factors: dict[Setting, float]) -> Plan:
+        answers.append(plan.answer(study, factors))
+        return answers[-1].plan
+
+    _, verdict, rounds = refine.confirmed(asked, tell=lambda text: opt.note(text, quiet), planner=planner)
+    return answers[-1], verdict, rounds
+
+
+def _print_text(plan: Plan, verdict: Verdict | None, parts: dict[str, Any], output: Path | None) -> None:
+    from carbonfleet.explain_text import board_report, explained_report
+    from carbonfleet.plan_text import beside_report, plan_report
+
+    blocks = [plan_report(plan, verdict), board_report(parts["board"]["fleets"])]
+    if parts["beside"]:
+        blocks.append(beside_report(parts["beside"]))
+    if "explained" in parts:
+        blocks.append(explained_report(parts["explained"]))
+    if output is not None:
+        told = f"plan directory: {output}, its page: {output / 'report.html'}"
+        blocks.append(f"{told}; replay it with: simulate {output / 'scenario.yaml'}")
+    click.echo("\n\n".join(blocks))
+
+
 def _beside(study: Study, plan: Plan, more: dict[str, Any], quiet: bool) -> dict[str, Any]:
     """What was asked for beside the plan."""
-    from dataclasses import asdict
-
     from optimizer import beside
     from optimizer.hours import redispatch
     from profiles import catalog

@@ -54,6 +54,20 @@ def out_option(what: str) -> Callable[[F], F]:
     return click.option("-o", "--output", "output", type=click.Path(path_type=Path), help=what)
 
 
+def schema_option(of: Callable[[], dict[str, Any]], what: str) -> Callable[[F], F]:
+    """The --schema option: the JSON schema of the command's file, for editors; `of` imports what it needs."""
+
+    def show(context: click.Context, _: click.Parameter, asked: bool) -> None:
+        if asked:
+            from profiles.outputs import dumps
+
+            click.echo(dumps(of()))
+            context.exit()
+
+    text = f"Print the JSON schema of {what} for editors and stop."
+    return click.option("--schema", is_flag=True, is_eager=True, expose_value=False, callback=show, help=text)
+
+
 def print_json(document: dict[str, Any]) -> None:
     """One JSON document with its schema_version on stdout."""
     from profiles.outputs import dumps

@@ -1,4 +1,4 @@
-"""`report`: the page of a run, and its charts as pictures."""
+"""`report`: the page of a run or a plan, and its charts as pictures."""
 
 from __future__ import annotations
 
@@ -20,20 +20,17 @@ from carbonfleet.cli import options as opt
 )
 @opt.json_option
 def command(folder: str, output: Path | None, charts: Path | None, kind: str, as_json: bool) -> None:
-    """Write the report of a run directory DIR: one HTML page that needs no network.
+    """Write the report of a run or plan directory DIR: one HTML page that needs no network.
 
-    It is built from the directory alone: what simulate -o wrote.
+    It is built from the directory alone: what simulate -o or optimize -o wrote.
     """
     from carbonfleet import report
-    from carbonfleet.report import charts as drawn
-    from carbonfleet.report import folder as run_folder
-    from carbonfleet.report import page, vega
+    from carbonfleet.report import vega
 
     target = report.write(folder, output)
     files = []
     if charts is not None:
-        found = run_folder.read(folder)
-        files = vega.export(drawn.charts(found, page.start_ms(found)), charts, kind)
+        files = vega.export(report.drawings(folder), charts, kind)
     if as_json:
         opt.print_json({"report": str(target), "charts": [str(file) for file in files]})
         return

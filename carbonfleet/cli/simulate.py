@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 EPILOG = "Example: simulate --trace conv.csv --model llama-3.1-8b --pool h100-sxm-80gb:4@CA-QC --ttft-slo 1"
 
 
+def _schema() -> dict[str, Any]:
+    from sim.scenario import json_schema
+
+    return json_schema()
+
+
 @click.command("simulate", epilog=EPILOG, context_settings=opt.HELP)
 @click.argument("scenario", required=False, type=opt.FILE, metavar="[SCENARIO.yaml]")
 @click.option("--trace", type=opt.FILE, metavar="FILE", help="Request trace; its format is told by its header.")
@@ -98,6 +104,7 @@ EPILOG = "Example: simulate --trace conv.csv --model llama-3.1-8b --pool h100-sx
 @click.option(
     "--warm-up", type=opt.POSITIVE, metavar="SECONDS", help="Leave out earlier arrivals (with the four above)."
 )
+@opt.schema_option(_schema, "a scenario")
 @click.option("--print-config", is_flag=True, help="Print the resolved scenario as YAML and stop.")
 @opt.json_option
 @opt.out_option("Write the run directory here (config, manifest, summary, requests, timeline, report.html).")

@@ -42,7 +42,7 @@ def sources(folder: Folder) -> Spec:
         for k, (name, title) in enumerate(PARTS.items())
     ]
     titles = list(PARTS.values())
-    return _spec(
+    return spec(
         rows,
         height=34 * len(pools),  # a step would not do: Vega-Lite cannot fit a width beside it
         mark={"type": "bar", "height": 20},
@@ -92,7 +92,7 @@ def latency(folder: Folder) -> Spec:
             "encoding": {"x": x, "color": colour},
         },
     ]
-    return _frame() | {"height": 240, "layer": layers if limits else layers[:1]}
+    return frame() | {"height": 240, "layer": layers if limits else layers[:1]}
 
 
 def over_time(folder: Folder, column: str, title: str, scale: float, start_ms: float | None) -> Spec:
@@ -107,7 +107,7 @@ def over_time(folder: Folder, column: str, title: str, scale: float, start_ms: f
         shown = "%d %b %H:%M" if folder.summary["horizon_s"] > 86_400 else "%H:%M"
         axis = {"format": shown, "labelOverlap": True, "tickCount": 8}
         x = {"field": "t", "type": "temporal", "title": "UTC", "scale": {"type": "utc"}, "axis": axis}
-    return _spec(
+    return spec(
         rows,
         height=170,
         mark={"type": "line", "interpolate": "step-after", "strokeWidth": 1.5},
@@ -123,9 +123,11 @@ def _time(time_s: float, start_ms: float | None) -> float:
     return round(time_s / 3600.0, 5) if start_ms is None else start_ms + 1000.0 * time_s
 
 
-def _frame() -> Spec:
+def frame() -> Spec:
+    """What every chart that is as wide as its place begins with."""
     return {"$schema": SCHEMA, "width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
 
 
-def _spec(rows: list[dict[str, Any]], **rest: Any) -> Spec:
-    return _frame() | {"data": {"values": rows}} | rest
+def spec(rows: list[dict[str, Any]], **rest: Any) -> Spec:
+    """A chart as wide as its place, with its rows inside."""
+    return frame() | {"data": {"values": rows}} | rest

@@ -21,21 +21,10 @@ from carbonfleet.report import folder as run_folder
 from carbonfleet.report import vega
 from carbonfleet.report.folder import Folder
 from carbonfleet.text import energy, figure, grams, share
-from profiles.outputs import write_text
 from profiles.units import SECONDS_PER_HOUR
 
 FILE = "report.html"
 ICON = "data:,"  # an empty favicon: a browser would ask for one
-
-
-def write(folder: str | Path, target: str | Path | None = None) -> Path:
-    """Write the report of a run directory, by default into it; the file.
-
-    Raises:
-        InputError: not a run directory.
-        OutputError: the file cannot be written.
-    """
-    return write_text(target or Path(folder) / FILE, build(folder))
 
 
 def build(folder: str | Path) -> str:
@@ -92,7 +81,7 @@ def _body(found: Folder, specs: dict[str, Any]) -> Iterable[str]:
     s = found.summary
     yield f"<header><h1>{escape(s['name'])}</h1><p>{_what(s)}</p></header><main>"
     yield _headline(s)
-    yield _warnings(s)
+    yield warnings(s["warnings"])
     yield "<h2>Where every gram comes from</h2>"
     yield _chart("sources", specs, _range(s))
     yield _pools(s)
@@ -127,15 +116,20 @@ def _headline(s: dict[str, Any]) -> str:
     c = s["carbon_g"]
     per_1k = s["carbon_g_per_1k_output_tokens"]
     operational = f"{share(c['operational'], c['total'])} operational, {share(c['embodied'], c['total'])} embodied"
-    cells = [
+    cards = [
         ("", f"{grams(c['total'])} CO2e", f"{grams(c['low'])} to {grams(c['high'])}; {operational}"),
         ("", f"{grams(per_1k)} CO2e", "per 1,000 output tokens"),
         _kept(s),
         ("", energy(s["energy_j"]["total"]), "energy, hosts and cooling included"),
     ]
     if s.get("cost_usd") is not None:
-        cells.append(("", f"${figure(s['cost_usd'])}", "rent and electricity"))
-    made = [f'<div class="{kind}"><b>{escape(head)}</b><span>{escape(text)}</span></div>' for kind, head, text in cells]
+        cards.append(("", f"${figure(s['cost_usd'])}", "rent and electricity"))
+    return headline(cards)
+
+
+def headline(cards: Iterable[tuple[str, str, str]]) -> str:
+    """Cards of a kind ("miss" stands out), a figure and what it is."""
+    made = [f'<div class="{kind}"><b>{escape(head)}</b><span>{escape(text)}</span></div>' for kind, head, text in cards]
     return f'<div class="headline">{"".join(made)}</div>'
 
 
@@ -225,11 +219,12 @@ def _latency(s: dict[str, Any]) -> str:
     return table(["", "p50", "p90", "p99", "mean", "limit"], rows)
 
 
-def _warnings(s: dict[str, Any]) -> str:
-    if not s["warnings"]:
+def warnings(texts: Sequence[str], title: str = "Know before you believe") -> str:
+    """What a reader must know first; nothing where there is nothing."""
+    if not texts:
         return ""
-    items = "".join(f"<li>{escape(text)}</li>" for text in s["warnings"])
-    return f'<section class="warnings"><strong>Know before you believe</strong><ul>{items}</ul></section>'
+    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    return f'<section class="warnings"><strong>{escape(title)}</strong><ul>{items}</ul></section>'
 
 
 def _assumptions(s: dict[str, Any]) -> Iterable[str]:
@@ -259,10 +254,15 @@ def _auditor(found: Folder) -> Iterable[str]:
     balance = found.summary["balance"]
     worst = max(value or 0.0 for value in balance.values())
     yield f"<p class=soft>Requests' and hardware's books agree to {worst:.1e} relative.</p>"
-    inputs = [[Path(name).name, digest] for name, digest in found.manifest.get("inputs", {}).items()]
+    yield from made_of(found.manifest, "The scenario, with every default", found.config)
+
+
+def made_of(manifest: dict[str, Any], title: str, config: str) -> Iterable[str]:
+    """Inputs by their hashes, what was asked with every default, and versions."""
+    inputs = [[Path(name).name, digest] for name, digest in manifest.get("inputs", {}).items()]
     if inputs:
         yield f"<details><summary>Inputs by SHA-256</summary>{table(['file', 'sha256'], inputs, 2)}</details>"
-    if found.config:
-        yield f"<details><summary>The scenario, with every default</summary><pre>{escape(found.config)}</pre></details>"
-    versions = ", ".join(f"{k} {v}" for k, v in found.manifest.get("versions", {}).items() if v)
+    if config:
+        yield f"<details><summary>{escape(title)}</summary><pre>{escape(config)}</pre></details>"
+    versions = ", ".join(f"{k} {v}" for k, v in manifest.get("versions", {}).items() if v)
     yield f"<p class=soft>{escape(versions)}</p>"

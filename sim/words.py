@@ -1,0 +1,185 @@
+"""What each key of a scenario means, for the JSON schema that editors show; docs/scenario.md says it at length."""
+
+from __future__ import annotations
+
+from profiles.schemas import Words
+
+_POOLS = "names of the pools it acts on; left out: all"
+_TICK = "seconds between two decisions"
+_SWITCHED = {
+    "pools": _POOLS,
+    "boot_s": "seconds from switching on to serving",
+    "boot_w": "watts of an instance while it boots; left out: its idle power",
+    "off_w": "watts of an instance that is off",
+    "keep": "instances of a pool that always stay on",
+}
+KV_TRANSFER = {
+    "gb_per_s": "gigabytes (1e9 bytes) per second",
+    "latency_s": "seconds before the first byte",
+    "joules_per_gb": "joules per gigabyte (1e9 bytes)",
+}
+SHARED: Words = {
+    "Site": {
+        "name": "name of the site, by which pools and units refer to it",
+        "grid": "carbon intensity: a zone or alias, a file, or a number in gCO2e/kWh",
+        "scope": "lifecycle or direct emission factors; left out: what the file states, else lifecycle",
+        "kind": "average or marginal intensity, where the series does not say",
+        "pue": "power usage effectiveness: power at the plug over power of the machines",
+        "forecast": "a forecast file; left out: tomorrow is believed to be as the last day that is known",
+        "price_usd_per_kwh": "electricity price in USD/kWh; left out: no dollars of electricity",
+    },
+    "Slo": {
+        "ttft_s": "limit on the time to the first token in seconds; left out: none",
+        "tpot_s": "limit on a request's time per further output token in seconds; left out: none",
+    },
+    "Accounting": {
+        "preset": "source of embodied carbon figures",
+        "boundary": "what embodied carbon covers: the whole server, the card, or the chip",
+        "lifetime_years": "years over which a GPU's embodied carbon is spread, linearly",
+        "host_lifetime_years": "years over which the rest of the server's embodied carbon is spread, linearly",
+        "idle_rule": "who owns idle energy: by capacity share, by busy time, or nobody",
+        "host_power": "whether the power of hosts (CPUs, fans, network) is counted",
+        "gpu_price_usd_per_h": "table GPU: price of one GPU in USD/h; no price ships",
+        "embodied_kg": "table GPU: kgCO2e of one card, instead of the preset's figure",
+    },
+    "GeneratorSpec": {
+        "duration_s": "length of the trace in seconds",
+        "rate_per_s": "mean requests per second over the whole trace",
+        "process": "how requests arrive",
+        "cv": "coefficient of variation of the gaps, for process: gamma",
+        "shape": "shape of the rate over the day or week",
+        "hourly_factors": "24 factors on the rate by hour of the day, for shape: diurnal or weekly",
+        "day_factors": "7 factors on the rate by day of the week from Monday, for shape: weekly",
+        "starts_at_hour": "hour of the week (from Monday 0 h UTC) at which the trace begins",
+        "lengths": "prompt and output lengths in tokens: a preset, or a distribution of each",
+        "max_prompt_tokens": "prompts are cut to as many tokens",
+        "max_output_tokens": "outputs are cut to as many tokens",
+    },
+    "Lengths": {
+        "prompt": "distribution of prompt lengths in tokens",
+        "output": "distribution of output lengths in tokens",
+    },
+    "Fixed": {"tokens": "tokens of every request"},
+    "Lognormal": {"p50_tokens": "median in tokens", "p90_tokens": "90 % point in tokens"},
+    "Quantiles": {"levels": "levels from 0 to 1, ascending", "tokens": "tokens at each level"},
+}
+SCENARIO: Words = SHARED | {
+    "Scenario": {
+        "name": "a name for the result",
+        "trace": "a trace file; this, generator or streams",
+        "workload": "file of token ids of the trace's prompts, from which prefixes are found again",
+        "generator": "a trace made by rule",
+        "streams": "several sources of requests at once, instead of trace or generator",
+        "start": "ISO 8601 instant of run time 0, UTC unless it says otherwise",
+        "horizon_s": "length of the books in seconds; left out: the trace's span rounded up to hours",
+        "align": "recur: outside a grid series take the same month, weekday class and hour of another year",
+        "seed": "seed of whatever is drawn",
+        "sites": "where pools stand",
+        "pools": "identical serving instances at one site",
+        "routing": "which instance a request goes to (docs/scenario.md, Routing)",
+        "plan": "shares of each pool by bucket and hour, for routing: planned",
+        "decode_routing": "who decodes, where pools of role prefill and decode stand apart",
+        "kv_transfer": "the link between pools of role prefill and decode",
+        "output_predictor": "what routers believe of output lengths",
+        "slo": "limits on latency; this or classes",
+        "classes": "several promises instead of one",
+        "controls": "what changes while the run runs",
+        "regret": "replay with perfect forecasts too, where decisions rest on forecasts",
+        "accounting": "the rules of the books",
+        "profiles": "folders or files of profiles, used before the shipped ones",
+        "own_catalog": "folder with a gpus.csv, hosts.csv or llms.csv of your own beside the shipped ones",
+        "rate_scale": "the trace's requests so many times as fast",
+        "repeat": "the trace so many times in a row",
+        "shape": "shape of a day or week laid over the trace's own rate",
+        "sort_trace": "sort the trace by time instead of refusing it",
+        "allow_bad_rows": "leave out up to so many bad rows of the trace",
+    },
+    "Pool": {
+        "name": "name of the pool",
+        "site": "name of its site",
+        "gpu": "a GPU of the catalogue",
+        "model": "an LLM of the catalogue",
+        "instances": "serving engines to run",
+        "tp": "GPUs of one engine (tensor parallelism)",
+        "dp": "engine replicas in one instance",
+        "ep": "the dp replicas share a mixture's experts and step together",
+        "precision": "numeric format; picks the profile",
+        "clock": "SM clock as a share of the full one",
+        "engine": "serving engine; picks the profile where several fit",
+        "host": "the unit that is bought and powered whole; left out: the one that leaves the fewest spare GPUs",
+        "age_years": "age of the hardware in years",
+        "sunk": "bought before the study: reports amortise it, decisions count no embodied carbon",
+        "batching": "how an instance forms batches",
+        "role": "prefill, decode, or both",
+        "async_scheduling": "plan a step while the one before it runs; left out: as the profile's engine",
+        "max_num_seqs": "most sequences in an instance",
+        "max_num_batched_tokens": "token budget of a step",
+        "max_model_len": "requests with more tokens are rejected; left out: what memory holds",
+        "max_prompt_tokens": "the longest prompt in tokens that routing: by-length sends here",
+        "kv": "KV memory by blocks as needed, or reserved for the whole request at admission",
+        "prefix_cache": "find blocks again where the trace names its prefixes",
+        "prefix_hit_rate": "this share of every prompt's tokens is found in the cache",
+        "block_tokens": "tokens of a KV block",
+    },
+    "KvTransfer": KV_TRANSFER,
+    "SloClass": SHARED["Slo"]
+    | {
+        "name": "name of the class",
+        "priority": "lower goes first",
+        "deadline_s": "seconds after arrival by which all of it must be done; it may wait until then",
+    },
+    "Stream": {
+        "name": "name of the stream",
+        "model": "the LLM its requests ask for",
+        "slo_class": "name of the class it belongs to",
+        "trace": "a trace file; this or generator",
+        "generator": "a trace made by rule",
+        "starts_at_s": "second of the run at which its first request comes",
+        "rate_scale": "its requests so many times as fast",
+        "repeat": "its trace so many times in a row",
+    },
+    "PlanBucket": {
+        "max_prompt_tokens": "longest prompt of the bucket in tokens; left out: any",
+        "max_output_tokens": "longest predicted output of the bucket in tokens; left out: any",
+    },
+    "PlanSlice": {
+        "hours": "hours of the day, UTC",
+        "days": "which days",
+        "shares": "for each bucket a table pool: share",
+    },
+    "RoutingPlan": {"buckets": "classes of requests, the first that fits", "slices": "shares by hour of the day"},
+    "PowerOff": _SWITCHED
+    | {
+        "idle_s": "an instance idle for so many seconds is switched off",
+        "wake": "one more boots when those that are on are fuller than this share",
+        "tick_s": _TICK,
+    },
+    "Scale": _SWITCHED
+    | {
+        "target": "fullness aimed at, a share of what an instance serves",
+        "clean_target": "fullness aimed at in the cleanest hour of the next 24; target is then for the dirtiest",
+        "calm_s": "seconds of less load before there are fewer instances",
+        "tick_s": _TICK,
+    },
+    "Schedule": _SWITCHED
+    | {"at": "pairs of seconds of the run and instances from then on", "every_s": "repeat with this period in seconds"},
+    "Governor": {
+        "pools": _POOLS,
+        "clocks": "SM clocks as shares of the full one",
+        "low": "fullness below which the lowest clock is set",
+        "high": "fullness above which the full clock is set",
+        "intensity": "only in hours dirtier than the mean of the next 24",
+        "tick_s": _TICK,
+    },
+    "PowerCap": {
+        "site": "name of the site",
+        "watts": "watts that the site never exceeds, PUE included",
+        "clocks": "SM clocks as shares of the full one, tried before switching instances off",
+    },
+    "Defer": {"margin_s": "seconds before the deadline at which the hour must end"},
+    "Failures": {
+        "pools": _POOLS,
+        "mtbf_h": "mean hours between failures of an instance",
+        "repair_h": "mean hours until it is back",
+    },
+}
