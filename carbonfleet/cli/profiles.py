@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from carbonfleet.cli import options as opt
+from profiles.importers.formats import FORMATS
 
 if TYPE_CHECKING:
     from profiles.profile import Profile
@@ -135,36 +136,49 @@ def _description(p: Profile) -> list[str]:
     return lines + table(["step", "new tokens or batch", "past or KV tokens", "time s", "power W"], rows)
 
 
+_FORMATS = "\n".join(f"  {name}: {form.about}." for name, form in FORMATS.items())
+
+
 @command.command(
     "import",
+    help=f"""Turn other projects' measurements into profiles, one a configuration, with source, licence and fit error.
+
+What is left out of a profile, and why, is told as warnings. FORMAT is one of
+
+\b
+{_FORMATS}
+""",
     epilog="Example: carbonfleet profiles import llmservingsim perf/RTXPRO6000 -o mine",
     context_settings=opt.HELP,
 )
-@click.argument("kind", metavar="FORMAT", type=click.Choice(["llmservingsim", "splitwise"]))
+@click.argument("kind", metavar="FORMAT", type=click.Choice(list(FORMATS)))
 @click.argument("path", type=opt.FILE)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the profiles.")
+@click.option("--gpu", help="The GPU, for sources that do not name it.")
+@click.option("--model", help="The model, for sources that do not name it or hold several.")
+@click.option("--tp", type=click.IntRange(min=1), help="GPUs that serve together, for sources that hold several.")
 @click.option(
     "--sequence-us",
     type=click.FloatRange(min=0),
-    help="Host time of the engine per sequence in a step; default what a log of that machine showed.",
+    help="Host time of the engine per sequence in a step; default what a log of that machine showed (llmservingsim).",
 )
 @opt.json_option
-def import_(kind: str, path: str, output: Path, sequence_us: float | None, as_json: bool) -> None:
-    """Turn other projects' measurements into profiles.
-
-    FORMAT llmservingsim: a folder of per-layer tables with their meta.yaml; splitwise: a perf_model.csv (Llama-2 70B at
-    tp 8 on each GPU it has).
-    """
-    from profiles.importers import llmservingsim, splitwise
+def import_(
+    kind: str,
+    path: str,
+    output: Path,
+    gpu: str | None,
+    model: str | None,
+    tp: int | None,
+    sequence_us: float | None,
+    as_json: bool,
+) -> None:
+    """See the help above."""
+    from profiles.importers.formats import Asked, read
     from profiles.profile import save
 
-    if kind == "llmservingsim":
-        sequence_s = None if sequence_us is None else sequence_us * 1e-6
-        found = llmservingsim.read_folder(path, sequence_s, lambda text: opt.warn([text], quiet=False))
-    elif sequence_us is not None:
-        raise click.UsageError("--sequence-us goes with llmservingsim")
-    else:
-        found = splitwise.read_all(path)
+    sequence_s = None if sequence_us is None else sequence_us * 1e-6
+    found = read(kind, path, Asked(gpu, model, tp, sequence_s, lambda text: opt.warn([text], quiet=False)))
     files = [str(save(profile, output / f"{profile.key}.json")) for profile in found]
     if as_json:
         opt.print_json({"profiles": [{"file": f, **_identity(p)} for f, p in zip(files, found, strict=True)]})

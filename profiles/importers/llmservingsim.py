@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from profiles import catalog
+from profiles.importers.formats import Asked
 from profiles.inputs import InputError, csv_records, read_yaml
 from profiles.llm import Llm
 from profiles.profile import (
@@ -54,6 +55,11 @@ class _Layers:
     dense: Curve
     heads: Curve
     attention: dict[tuple[int, int, int, int], float]
+
+
+def read(path: str | Path, asked: Asked) -> list[Profile]:
+    """As `read_folder`."""
+    return read_folder(path, asked.sequence_s, asked.tell)
 
 
 def read_folder(

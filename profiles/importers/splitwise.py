@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from profiles.importers.formats import Asked
 from profiles.inputs import InputError, csv_records, near_miss
 from profiles.profile import (
     POWER_UNKNOWN,
@@ -45,6 +46,11 @@ class _Row:
     prompt_s: float
     token_s: float
     power: float | None
+
+
+def read(path: str | Path, asked: Asked) -> list[Profile]:
+    """As `read_all`, for the model and tp asked for."""
+    return read_all(path, asked.model or "llama2-70b", asked.tp or 8)
 
 
 def read_all(path: str | Path, model: str = "llama2-70b", tp: int = 8) -> list[Profile]:

@@ -1,0 +1,203 @@
+"""Rows of one configuration to a Profile: what cannot be is left out and told, the rest fitted and written as points."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from profiles.importers.serving import Fitted, Row, fit, groups, jumps, spread
+from profiles.importers.work import Work
+from profiles.profile import (
+    POWER_UNKNOWN,
+    Band,
+    DecodePoints,
+    EngineTerm,
+    Memory,
+    Mixed,
+    PrefillPoints,
+    Profile,
+    Provenance,
+    Systematic,
+)
+
+CONTEXTS = (128, 1024, 4096, 16384)
+CHUNKS = (16, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+PAST_CHUNKS = ((512, 4096), (2048, 8192))
+POWER_CONTEXT = 1024  # a profile's power goes by batch alone: watts are those at this context
+LEAST_BATCHES = 3  # fewer distinct batches leave nothing to interpolate
+_IMPOSSIBLE = 0.85  # of the time that reading the weights takes at the data sheet's bandwidth
+_SENSOR = 0.05  # gain of a board's power sensor, common to all its rows
+_KERNEL = 0.05  # of a step at least that is kernels and no host work
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A configuration and its rows, with what a source says of them."""
+
+    work: Work
+    engine: str
+    rows: list[Row]
+    source: str
+    licence: str
+    date: str
+    met: float = 1.0  # see serving.Step.mean
+    ran: bool = False  # batches are means of what ran, not limits: whether they fit is no question
+    notes: list[str] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        w = self.work
+        return f"{w.gpu.name} {w.llm.name} x{w.gpus} {w.precision} {self.engine}"
+
+
+def sift(work: Work, rows: Sequence[Row], ran: bool = False) -> tuple[list[Row], list[str]]:
+    """The rows that can be true, and one line for each reason others were left out."""
+    kept, dropped = [], Counter[str]()
+    seen = set()
+    for row in rows:
+        key = (row.kind, row.batch, row.prompt, row.output, row.time_s, row.power_w)
+        why = "given twice, figure for figure" if key in seen else _impossible(work, row, ran)
+        seen.add(key)
+        if why:
+            dropped[why] += 1
+        else:
+            kept.append(row)
+    return kept, [f"{n} row{'s' if n > 1 else ''} left out: {why}" for why, n in dropped.items()]
+
+
+def _impossible(work: Work, row: Row, ran: bool) -> str | None:
+    steps = row.output if row.kind == "whole" else 1.0
+    if row.kind != "ttft":
+        least = float(work.linear_bytes(row.batch)) / work.bandwidth
+        if row.time_s / steps < _IMPOSSIBLE * least:
+            return "faster than the weights can be read (early stop, speculative decoding or another model)"
+    if not ran and not work.fits(row.batch, row.prompt + (0.5 if row.kind == "mean" else 1.0) * row.output):
+        return "its KV does not fit, so requests queued or ran in waves"
+    if row.power_w is not None and work.limit_w and row.power_w > 1.05 * work.limit_w:
+        return f"draws more than {work.gpus} x {work.gpu.tdp_w:g} W"
+    return None
+
+
+def profile(measured: Measured, tell: Any = None) -> Profile | None:
+    """The profile of a configuration; None, told, where its rows do not carry one."""
+    say = tell or (lambda _: None)
+    work = measured.work
+    if work.kv_capacity < 1:
+        say(f"{measured.name}: the weights do not fit {work.gpus} x {work.gpu.memory_gb:g} GB; left out")
+        return None
+    rows, complaints = sift(work, measured.rows, measured.ran)
+    for text in complaints:
+        say(f"{measured.name}: {text}")
+    batches = set(groups([r.batch for r in rows if r.kind != "ttft"]))
+    if len(batches) < LEAST_BATCHES:
+        say(f"{measured.name}: {len(batches)} distinct batches, {LEAST_BATCHES} are needed; left out")
+        return None
+    fitted = fit(work, rows, measured.met)
+    odd = spread(fitted, rows, measured.met)
+    notes = [*complaints, *jumps(fitted), *([odd] if odd else [])]
+    return _profile(measured, fitted, min(batches), max(batches), notes)
+
+
+def _profile(measured: Measured, fitted: Fitted, low: int, high: int, notes: list[str]) -> Profile:
+    work, error = measured.work, {k: round(v, 3) for k, v in fitted.error.items()}
+    powered = "power_mape" in error
+    idle, idle_source = work.idle
+    notes = [*measured.notes, *notes, idle_source, f"measured batches {low} to {high}; others are extrapolated"]
+    notes += (
+        ["serving averages blend prefill and decode; the fit separates them, times and watts alike"]
+        if powered
+        else [
+            "serving averages blend prefill and decode; the fit separates them",
+            "no power in the source: power_w is 0 and means unknown",
+        ]
+    )
+    engine = EngineTerm(step_s=_digits(fitted.step.p["host_s"]), sequence_s=_digits(fitted.step.p["sequence_s"]))
+    return Profile(
+        gpu=work.gpu.name,
+        model=work.llm.name,
+        tp=work.gpus,
+        precision=work.precision,
+        engine=measured.engine,
+        layer="kernels",
+        provenance=Provenance(
+            kind="imported",
+            tier="T0",
+            source=measured.source,
+            licence=measured.licence,
+            date=measured.date,
+            versions=measured.versions,
+            notes=notes,
+            fit_error=error,
+        ),
+        band=Band(time=_band(error, "held", "tpot"), power=_band(error, "held_power", "power") if powered else 1.0),
+        memory=Memory(
+            weights_bytes=work.weights_bytes,
+            kv_bytes_per_token=work.llm.kv_bytes_per_token(work.kv_precision) * work.gpus / work.shards,
+            kv_capacity_tokens=int(work.kv_capacity),
+        ),
+        idle=idle,
+        prefill=prefill_points(fitted, powered),
+        decode=decode_points(fitted, low, high, powered),
+        mixed=Mixed(rule="attention", factor=1.0),
+        engine_term=engine,
+        systematic=Systematic(power_rel=_SENSOR if powered else 0.0),
+    )
+
+
+def decode_points(fitted: Fitted, low: int, high: int, powered: bool) -> DecodePoints:
+    """Every measured batch and the powers of two between, at four contexts, less the engine's host work."""
+    step = fitted.step
+    batches = sorted({low, high, *fitted.time_factor, *(1 << k for k in range(14) if low < 1 << k < high)})
+    rows = []
+    for batch in batches:
+        host = step.p["host_s"] + step.p["sequence_s"] * batch
+        watts = 0.0
+        if powered:
+            usual = float(step.time_s(0.0, 0.0, float(batch), float(POWER_CONTEXT)))
+            watts = float(step.power_w(usual, 0.0, 0.0, float(batch), float(POWER_CONTEXT)))
+            watts = min(watts * fitted.at(fitted.power_factor, batch), step.work.limit_w)
+        for context in CONTEXTS:
+            time_s = float(step.time_s(0.0, 0.0, float(batch), float(context)))
+            time_s *= fitted.at(fitted.time_factor, batch)
+            rows.append((batch, batch * context, _digits(max(time_s - host, _KERNEL * time_s)), _digits(watts)))
+    batch_, kv, times, power = (list(column) for column in zip(*rows, strict=True))
+    return DecodePoints(batch=batch_, kv_tokens=kv, time_s=times, power_w=power, flags=_flags(len(rows), powered))
+
+
+def prefill_points(fitted: Fitted, powered: bool) -> PrefillPoints:
+    """Chunks with no past and two with one, less the engine's host work; watts capped at the limit."""
+    step = fitted.step
+    asked = [(n, 0) for n in CHUNKS] + list(PAST_CHUNKS)
+    rows = []
+    for new, past in asked:
+        pairs = new * (past + 0.5 * new)
+        time_s = float(step.time_s(float(new), pairs, 0.0, 0.0))
+        watts = float(step.power_w(time_s, float(new), pairs, 0.0, 0.0)) if powered else 0.0
+        rows.append((_digits(time_s - step.p["host_s"]), _digits(min(watts, step.work.limit_w))))
+    times, power = (list(column) for column in zip(*rows, strict=True))
+    return PrefillPoints(
+        new_tokens=[n for n, _ in asked],
+        past_tokens=[p for _, p in asked],
+        sequences=[1] * len(asked),
+        time_s=times,
+        power_w=power,
+        flags=_flags(len(asked), powered),
+    )
+
+
+def _flags(rows: int, powered: bool) -> list[str] | None:
+    return None if powered else [POWER_UNKNOWN] * rows
+
+
+def _band(error: dict[str, float], *names: str) -> float:
+    """At least 5 %; the 90th percentile of rows held out, else of the rows themselves."""
+    p90 = next((error[f"{n}_p90"] for n in names if f"{n}_p90" in error), 0.0)
+    return round(1.0 + max(0.05, p90, error.get(f"{names[1]}_p90", 0.0)), 3)
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.5g}")
