@@ -11,8 +11,8 @@ from profiles.importers.serving import POWER, TIME, Step
 from profiles.importers.work import Work
 
 MACHINE = TIME | POWER | {"host_s": 2e-3, "sequence_s": 3e-5, "compute": 0.6, "bandwidth": 0.8, "base": 0.35}
-SILICON = ("id", "silicon_data_source", "backend", "backend_version", "model_path", "system", "precision", "mode", "isl",
-           "osl", "batch_size", "tp_size", "pp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size",
+SILICON = ("id", "silicon_data_source", "backend", "backend_version", "model_path", "system", "precision", "mode",
+           "isl", "osl", "batch_size", "tp_size", "pp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size",
            "silicon_ttft_ms", "silicon_tpot_ms")  # fmt: skip
 LEADERBOARD = ("model", "task", "gpu_model", "num_gpus", "prec", "par_data_parallel", "max_num_seqs", "avg_batch_size",
                "avg_output_len", "median_itl_ms", "output_throughput_tokens_per_sec", "avg_power_watts",

@@ -1,8 +1,8 @@
 """aiconfigurator's silicon_sample: TTFT and TPOT of served models by concurrency, no watts.
 
-Rows of one engine, version and parallelism make a profile. Its traps: exact duplicates; parallelism counted twice (tp 64
-with experts cut 8 x 8 is 8 GPUs); the batch is the concurrency that the row's id or source states, not batch_size, and
-was not reached where memory or admission held it back; disaggregated rows are of two pools and no instance.
+Rows of one engine, version and parallelism make a profile. Its traps: exact duplicates; parallelism counted twice (tp
+64 with experts cut 8 x 8 is 8 GPUs); the batch is the concurrency that the row's id or source states, not batch_size,
+and was not reached where memory or admission held it back; disaggregated rows are of two pools and no instance.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _gpus(c: Cells) -> int | None:
 
 
 def _concurrency(c: Cells) -> int:
-    """What the source states; batch_size is that a rank, and stands for it where nothing else does."""
+    """What the source states; batch_size is that of a rank, and stands for it where nothing else does."""
     stated = re.search(r"silicon_concurrency=(\d+)", c.text("silicon_data_source")) or re.search(
         r"_c(\d+)_", c.text("id")
     )
@@ -147,7 +147,7 @@ def _measured(own: list[Raw]) -> Measured:
     version = "".join(re.findall(r"[\w.+-]", first.version))
     return Measured(
         work, f"{first.engine}-{version}" if version else first.engine, [row for raw in own for row in _rows(raw)],
-        f"aiconfigurator silicon_sample, {first.model} {first.engine} {version or 'of no stated version'}, {len(own)} rows",
+        f"aiconfigurator silicon_sample, {first.model} {first.engine} {version or '(no version)'}, {len(own)} rows",
         "Apache-2.0", DATE, met=MET, versions={first.engine: version} if version else {},
         notes=["no version stated: rows of several may stand together"] if not version else [],
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rows of one configuration to a Profile: what cannot be is left out and told, the rest fitted and written as points."""
+"""Rows of one configuration to a Profile: what cannot be is left out and told, the rest fitted, written as points."""
 
 from __future__ import annotations
 
@@ -107,14 +107,9 @@ def _profile(measured: Measured, fitted: Fitted, low: int, high: int, notes: lis
     powered = "power_mape" in error
     idle, idle_source = work.idle
     notes = [*measured.notes, *notes, idle_source, f"measured batches {low} to {high}; others are extrapolated"]
-    notes += (
-        ["serving averages blend prefill and decode; the fit separates them, times and watts alike"]
-        if powered
-        else [
-            "serving averages blend prefill and decode; the fit separates them",
-            "no power in the source: power_w is 0 and means unknown",
-        ]
-    )
+    notes.append("what was measured blends prefill and decode; the fit separates them")
+    if not powered:
+        notes.append("no power in the source: power_w is 0 and means unknown")
     engine = EngineTerm(step_s=_digits(fitted.step.p["host_s"]), sequence_s=_digits(fitted.step.p["sequence_s"]))
     return Profile(
         gpu=work.gpu.name,

@@ -180,18 +180,15 @@ def _measured(own: list[Raw], shapes: dict[str, Any], tell: Tell) -> Measured:
     work = Work(gpu(first.gpu), shapes[first.model], first.gpus, first.precision)
     zero = sum(1 for raw in own if raw.power_w is None)
     notes = ["prompt lengths assumed: 250 (chat), 300 (gpqa), 500 (fill-in-the-middle)"]
-    notes += (
-        ["experts are split over the GPUs, attention is data- or tensor-parallel as vLLM chose"]
-        if work.llm.moe and work.gpus > 1
-        else []
-    )
+    if work.llm.moe and work.gpus > 1:
+        notes.append("experts are split over the GPUs, attention as vLLM chose")
     if zero:
         notes.append(f"watts are zero or missing in {zero} of {len(own)} rows: unknown there")
         tell(f"{work.gpu.name} {work.llm.name} x{work.gpus}: {notes[-1]}")
     return Measured(
         work, "vllm", [row for raw in own for row in _rows(raw)],
-        f"ML.ENERGY, {', '.join(sorted({r.model for r in own}))} on {first.gpus} x {first.gpu}, {len(own)} runs", LICENCE,
-        DATE, ran=True, notes=notes,
+        f"ML.ENERGY, {', '.join(sorted({r.model for r in own}))} on {first.gpus} x {first.gpu}, {len(own)} runs",
+        LICENCE, DATE, ran=True, notes=notes,
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ _GPUS = {
     "v100": "v100-sxm-16gb",
     "rtx-pro-6000-server": "rtx-pro-6000",
 }
-# One spelling of a source -> the catalogue's name. Versions for chat and for pictures share the shape of the text model.
+# One spelling of a source -> the catalogue's name. Versions for chat or pictures share a shape.
 _MODELS = (
     (r"qwen3-(?:vl-|omni-|coder-)?30b-a3b", "qwen3-30b-a3b"),
     (r"qwen3-(?:vl-)?235b-a22b", "qwen3-235b-a22b"),

@@ -1,7 +1,7 @@
 """What one step of a model computes, reads and sends on a stated set of GPUs: counts from shapes and data sheets.
 
-Everything takes numbers or numpy columns. Mixtures of experts read the experts that their tokens meet: of E experts, k a
-token, n tokens meet E (1 - (1 - k / E)^n) on average.
+Everything takes numbers or numpy columns. Mixtures of experts read the experts that their tokens meet: of E experts, k
+a token, n tokens meet E (1 - (1 - k / E)^n) on average.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Work:
         full = m.layers - m.window_layers
         kept = full * context + m.window_layers * np.minimum(context, m.window)
         each = m.kv_bytes_per_token(self.kv_precision) / m.layers
-        return batch * kept * each * self.gpus / self.shards  # type: ignore[no-any-return]
+        return batch * kept * each * self.gpus / self.shards
 
     @cached_property
     def shards(self) -> int:
