@@ -83,3 +83,95 @@ def write(folder: Path, name: str, text: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text(text, encoding="utf-8")
     return folder / name
+
+
+def bench(name: str = "meta-llama/Meta-Llama-3-8B", card: str = "Nvidia H100 GPU", **more: Any) -> list[dict[str, Any]]:
+    """Rows of LLM-Inference-Bench: batches of 256 tokens in and out, with milliwatts."""
+    step = machine(name.split("/")[-1], "h100", 1)
+    rows = []
+    for batch in (1, 16, 32, 64):
+        time_s, watts = (float(v) for v in step.whole(float(batch), 256.0, 256.0, True))
+        rows.append({
+            "Hardware": card, "Num of Hardware": 1, "Framework": "vLLM", "Model": name, "Input Output Length": 256,
+            "Batch Size": batch, "Latency": time_s, "Throughput": 512 * batch / time_s, "avg_power": 1e3 * watts,
+        } | more)  # fmt: skip
+    return rows
+
+
+DISTSERVE = {
+    "facebook/opt-13b": {
+        "1": {
+            "decoding_large_small_bs_threshold": 95,
+            "prefill": [18.0, 0.1, 7e-6],
+            "decoding_smallbs": [20.0, 6e-4, 0.04],
+            "decoding_largebs": [7.0, 6e-4, 0.16],
+        }
+    }
+}
+
+
+def vidur(tp: tuple[int, ...] = (1, 2), **more: Any) -> str:
+    """Vidur's linear operators of a Llama 3 8B: each takes .01 ms and .001 ms a token."""
+    names = ("input_layernorm", "attn_pre_proj", "attn_rope", "attn_post_proj", "post_attention_layernorm",
+             "mlp_up_proj", "mlp_act", "mlp_down_proj", "add")  # fmt: skip
+    shape = {"n_head": 32, "n_kv_head": 8, "n_embd": 4096, "n_expanded_embd": 14336, "vocab_size": 128256}
+    columns = (*(f"time_stats.{name}.median" for name in names), *shape, "num_tokens", "num_tensor_parallel_workers")
+    rows = [
+        dict.fromkeys(columns[:9], (0.01 + 0.001 * n) / ways)
+        | shape
+        | {"num_tokens": n, "num_tensor_parallel_workers": ways}
+        | more
+        for ways in tp
+        for n in (4096, 512, 64, 1)
+    ]
+    return table(columns, rows)
+
+
+def operations(folder: Path, powered: bool = True, **more: Any) -> Path:
+    """aiconfigurator's tables of operations at half the data sheet's rates, watts of the stated machine."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    one = machine("llama-3.1-8b", "h200", 1)
+    flops, rate = 0.5 * one.work.gpu.flops_bf16, 0.5 * one.work.gpu.bandwidth_bytes_per_s
+
+    def save(name: str, rows: list[dict[str, Any]]) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(
+            pa.Table.from_pylist([{"version": "0.24.0", "device": "NVIDIA H200"} | row for row in rows]), folder / name
+        )
+
+    gemm = []
+    for n, k in ((6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336), (128256, 4096)):
+        for m in (1, 64, 512, 1024, 2048, 4096, 8192, 16384):
+            work, moved = 2.0 * m * n * k, 2.0 * (m * n + n * k + m * k)
+            time_s = max(work / flops, moved / rate)
+            row = {"gemm_dtype": "bfloat16", "m": m, "n": n, "k": k, "latency": 1e3 * time_s}
+            gemm.append(row | ({"power": float(one.watts(time_s, work, moved))} if powered else {}))
+    gemm[0] |= more
+    save("gemm/a.parquet", gemm)
+    plain = {"attn_dtype": "bfloat16", "kv_cache_dtype": "bfloat16", "num_heads": 32, "num_key_value_heads": 8,
+             "head_dim": 128, "window_size": 0}  # fmt: skip
+    save("attention/c.parquet", [
+        plain | {"batch_size": 1, "isl": n, "step": 0, "latency": 1e3 * 2 * 4096 * n * n / flops}
+        for n in (16, 1024, 8192)
+    ])  # fmt: skip
+    save("attention/g.parquet", [
+        plain | {"batch_size": b, "isl": 1, "step": c, "latency": 1e-3 + 1e3 * b * c * 4096 / rate}
+        for b in (1, 16, 256) for c in (1, 1023, 16383)
+    ])  # fmt: skip
+    save("comm/r.parquet", [
+        {"allreduce_dtype": "bfloat16", "num_gpus": 2, "message_size": s, "latency": 5e-3 + 1e-8 * s}
+        for s in (128, 1 << 26)
+    ])  # fmt: skip
+    return folder
+
+
+MLPERF = """submitter,system,benchmark,scenario,wall_W,seconds
+A,H200-SXM-141GBx8_TRT_MaxQ,llama2-70b-99,Offline,6150,3116
+A,H200-SXM-141GBx8_TRT_MaxQ,llama2-70b-99.9,Offline,6150,3116
+A,H200-SXM-141GBx8_TRT_MaxQ,mixtral-8x7b,Server,6250,2424
+A,H200-SXM-141GBx8_TRT_MaxQ,gptj-99,Server,4700,630
+A,H200-SXM-141GBx8_TRT_MaxQ,resnet50,Server,5000,600
+B,mini-pc,resnet50,Server,30,600
+"""

@@ -170,7 +170,7 @@ CASES: list[tuple[str, int, str]] = [
     (f"{GOOD} --profiles profile.json", 1, "profile.json"),
     ("profiles import llmservingsim . -o out", 1, "meta.yaml"),
     ("profiles import splitwise t.csv -o out", 1, "t.csv:1"),
-    ("profiles import vidur . -o out", 2, "llmservingsim"),
+    ("profiles import vidur . -o out", 1, "give --gpu"),
     # embodied
     ("embodied", 2, "GPU"),
     ("embodied h10", 1, "did you mean"),

@@ -174,11 +174,20 @@ def import_(
     as_json: bool,
 ) -> None:
     """See the help above."""
-    from profiles.importers.formats import Asked, read
+    from profiles.importers.formats import Asked, hosts, read
+    from profiles.outputs import write_text
     from profiles.profile import save
 
     sequence_s = None if sequence_us is None else sequence_us * 1e-6
-    found = read(kind, path, Asked(gpu, model, tp, sequence_s, lambda text: opt.warn([text], quiet=False)))
+    asked = Asked(gpu, model, tp, sequence_s, lambda text: opt.warn([text], quiet=False))
+    found = read(kind, path, asked)
+    if FORMATS[kind].hosts:
+        table = write_text(output / "hosts.csv", hosts(kind, path, asked))
+        if as_json:
+            opt.print_json({"hosts": str(table)})
+        else:
+            click.echo(f"{table}: units for --own-catalog {output}")
+        return
     files = [str(save(profile, output / f"{profile.key}.json")) for profile in found]
     if as_json:
         opt.print_json({"profiles": [{"file": f, **_identity(p)} for f, p in zip(files, found, strict=True)]})

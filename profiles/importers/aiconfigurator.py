@@ -101,11 +101,17 @@ def _concurrency(c: Cells) -> int:
 
 
 def read(path: str | Path, asked: Asked) -> list[Profile]:
-    """A profile for every configuration with three concurrencies or more.
+    """A profile for every configuration with three concurrencies or more; of a folder, that of its operations.
 
     Raises:
         InputError: see `rows`; or nothing in it makes a profile.
     """
+    if Path(path).is_dir():
+        from profiles.importers import aiconfigurator_ops
+
+        return aiconfigurator_ops.read(path, asked)
+    if asked.model is not None or asked.tp is not None:
+        raise InputError("its rows name model and tp themselves", file=path, mend="drop --model and --tp")
     return only((profile(one, asked.tell) for one in measured(path, asked.tell)), path, "configuration")
 
 

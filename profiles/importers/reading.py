@@ -38,6 +38,7 @@ _MODELS = (
     (r"mixtral-(8x\d+b)", "mixtral-{}"),
     (r"mistral-7b-v0\.1", "mistral-7b-v0.1"),
     (r"huggyllama/llama-7b", "llama-7b"),
+    (r"qwen2-(\d+b)", "qwen2.5-{}"),
 )
 
 

@@ -72,17 +72,30 @@ class Step:
         )
         rows = batch + prompts
         head = _soft(w.head_flops * rows / (w.flops * p["compute"]), w.head_bytes / (w.bandwidth * p["bandwidth"]))
-        attention = w.kv_bytes(batch, context) / (w.bandwidth * p["kv"])
-        attention = attention + w.attention_flops * pairs / (w.gpu.flops_bf16 * w.gpus * _ATTENTION)
         host = p["host_s"] + p["sequence_s"] * batch + p["prompt_s"] * prompts
-        return host + linear + head + attention + w.wire_s(tokens) / _LINK
+        return host + linear + head + self.attention_s(pairs, batch, context) + self.link_s(tokens)
+
+    def attention_s(self, pairs: Numbers, batch: Numbers, context: Numbers) -> Any:
+        """Seconds to read the KV of `batch` sequences and to compute `pairs` (query, key) pairs of prompts."""
+        w = self.work
+        read = w.kv_bytes(batch, context) / (w.bandwidth * self.p["kv"])
+        return read + w.attention_flops * pairs / (w.gpu.flops_bf16 * w.gpus * _ATTENTION)
+
+    def link_s(self, tokens: Numbers) -> Any:
+        """Seconds of all-reduces."""
+        return self.work.wire_s(tokens) / _LINK
 
     def power_w(self, time_s: Numbers, new: Numbers, pairs: Numbers, batch: Numbers, context: Numbers) -> Any:
         """Watts of all GPUs while such a step repeats, each taking `time_s`."""
-        w, p = self.work, self.p
+        w = self.work
         flops = w.linear_flops * (new + batch) + w.head_flops * (batch + np.minimum(new, 1.0))
         flops = flops + w.attention_flops * (pairs + batch * context)
         moved = w.linear_bytes(new + batch) + w.head_bytes + w.kv_bytes(batch, context)
+        return self.watts(time_s, flops, moved)
+
+    def watts(self, time_s: Numbers, flops: Numbers, moved: Numbers) -> Any:
+        """Watts of all GPUs while work of so many operations and bytes repeats; never above the limit."""
+        w, p = self.work, self.p
         share = p["base"] + p["flop"] * (flops / time_s / w.flops) ** _EXPONENT
         share = share + p["joule_per_byte"] * moved / time_s / w.limit_w
         return w.limit_w * share / (1.0 + (share / _CAP) ** _SOFT) ** (1.0 / _SOFT)
@@ -187,11 +200,11 @@ def _fitted(work: Work, columns: Columns, met: float) -> Fitted:
     if work.llm.moe:
         start["compute"] = EXPERT_COMPUTE
     p = start | POWER
-    p |= _solve(start, lambda q: columns.weight * np.log(Step(work, p | q).figures(columns, met)[0] / columns.time_s))
+    p |= solve(start, lambda q: columns.weight * np.log(Step(work, p | q).figures(columns, met)[0] / columns.time_s))
     powered = np.isfinite(columns.power_w)
     if work.limit_w and powered.any():
         known = Columns([r for r in columns.rows if r.power_w])
-        p |= _solve(POWER, lambda q: np.log(Step(work, p | q).figures(known, met, watts=True)[1] / known.power_w))
+        p |= solve(POWER, lambda q: np.log(Step(work, p | q).figures(known, met, watts=True)[1] / known.power_w))
     step = Step(work, p)
     time_s, watts = step.figures(columns, met, watts=bool(work.limit_w))
     return Fitted(
@@ -202,7 +215,7 @@ def _fitted(work: Work, columns: Columns, met: float) -> Fitted:
     )
 
 
-def _solve(start: Parameters, residuals: Callable[[Parameters], Floats]) -> Parameters:
+def solve(start: Parameters, residuals: Callable[[Parameters], Floats]) -> Parameters:
     """Robust least squares over logarithms, drawn to where they start."""
     from scipy.optimize import least_squares
 
