@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.derive_imports import imported
 from benchmarks.library_rows import SHAPES, Row, every, gemm_shares
 from profiles import catalog
 from profiles.predict.roofline import (
@@ -279,15 +280,35 @@ def table(rows: list[Row], fitted: dict[tuple[str, str], dict[str, float]], deck
     return "\n".join(lines)
 
 
+def listed(profiles: list[Profile]) -> str:
+    """Imported profiles with their errors, as Markdown."""
+    lines = [
+        "| profile | tier | rows | held-out time MAPE | watts MAPE | band time, power |",
+        "|---|---|---|---|---|---|",
+    ]
+    for p in sorted(profiles, key=lambda p: p.key):
+        e = p.provenance.fit_error
+        time = e.get("held_mape", e.get("tpot_mape", e.get("thinned_mape")))
+        watts = e.get("held_power_mape", e.get("power_mape"))
+        shown = ["-" if v is None else f"{v:.1%}" for v in (time, watts)]
+        band = f"{p.band.time:.2f}, {p.band.power:.2f}"
+        lines.append(f"| {p.key} | {p.provenance.tier} | {e.get('rows', 0):.0f} | {shown[0]} | {shown[1]} | {band} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder of public measurements")
     parser.add_argument("-o", "--output", type=Path, default=shipped_folder())
     options = parser.parse_args()
     profiles, rows, fitted, deck = derive(options.data)
-    for one in profiles:
+    more, watts = imported(options.data, {one.key for one in profiles})
+    for one in [*profiles, *more]:
         save(one, options.output / f"{one.key}.json")
     print(table(rows, fitted, deck))
+    print("\nimported: bands are 90th percentiles of batches held out")
+    print(listed(more))
+    print(f"\nwatts of a law, configurations left out:\n{watts}")
     print("\nparameters:")
     shown = [fitted[key] for key in (("common", ""), ("h100", "llama-3.1-8b"), ("h100", "llama-3.1-70b"))]
     for name in shown[0]:

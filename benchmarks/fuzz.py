@@ -22,14 +22,15 @@ import numpy as np
 
 from optimizer import study
 from profiles import grid, profile
-from profiles.importers import splitwise
+from profiles.importers import formats, splitwise
+from profiles.importers.formats import Asked
 from profiles.inputs import CarbonfleetError
 from sim import scenario
 from sim.against import read_log
 from sim.trace import read_trace
 from sim.trace.modelled import prometheus, sharegpt
 from sim.trace.workload import with_workload
-from tests import test_grid_formats, test_trace_sources
+from tests import importer_rows, test_grid_formats, test_trace_sources
 from tests.conftest import paper_profile
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,12 +106,35 @@ def corpus() -> list[tuple[str, bytes, Reader, Callable[[Any], bool]]]:
         *(("forecast", text.encode(), grid.read_forecast, sane_forecast) for text in test_grid_formats.GOOD[-3:]),
         ("profile", json.dumps(paper_profile().model_dump(exclude_none=True)).encode(), profile.load, sane_profile),
         ("splitwise", perf, splitwise.read_perf_model, sane_profile),
+        *(("import", text.encode(), _importer(form), sane_profiles) for form, text in imports()),
         ("log", log * 2, read_log, sane_log),
         ("scenario", example.read_bytes(), scenario.read, anything),
         ("study", plan.read_bytes(), study.read, anything),
         ("workload", b'{"input_tok_ids": [1, 2, 3]}\n', _workload, anything),
     ]  # fmt: skip
     return found
+
+
+def imports() -> list[tuple[str, str]]:
+    """Format and good text of the importers that read one file."""
+    made = importer_rows
+    return [
+        ("aiconfigurator", made.table(made.SILICON, made.silicon())),
+        ("mlenergy", made.table(made.LEADERBOARD, made.leaderboard())),
+        ("mlenergy", made.leaderboard_json(made.leaderboard())),
+        ("llm-inference-bench", made.table(made.BENCH, made.bench())),
+        ("distserve", json.dumps(made.DISTSERVE)),
+        ("vidur", made.vidur()),
+    ]
+
+
+def _importer(form: str) -> Reader:
+    asked = Asked(gpu="a40") if form == "vidur" else Asked()
+    return lambda path: formats.read(form, path, asked)
+
+
+def sane_profiles(found: Any) -> bool:
+    return all(sane_profile(one) for one in found)
 
 
 def _workload(path: Path) -> Any:

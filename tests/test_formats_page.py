@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from profiles.grid import read_series
+from profiles.importers import formats
 from sim.trace import read_trace
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "formats.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"### ([^\n]+)\n\n```\n(.*?)```", re.DOTALL)
-TRACES, GRIDS = (dict(BLOCK.findall(part)) for part in PAGE.split("## Grids\n"))
+_TRACES, _REST = PAGE.split("## Grids\n")
+_GRIDS, _PROFILES = _REST.split("## Profiles\n")
+TRACES, GRIDS, PROFILES = (dict(BLOCK.findall(part)) for part in (_TRACES, _GRIDS, _PROFILES))
 
 
 def test_every_format_of_the_table_has_a_block() -> None:
@@ -41,3 +44,25 @@ def test_a_grid_block_is_read(tmp_path: Path, name: str) -> None:
     assert len(signal.g_per_kwh) >= 2
     whose = name.replace("Two columns", "two-column").replace("UK Carbon Intensity", "UK").split(",")[0].split()[0]
     assert whose in signal.source
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_profile_block_is_read(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "source"
+    file.write_text(PROFILES[name], encoding="utf-8")
+    form, _, gpu = name.partition(" --gpu ")
+    told: list[str] = []
+    asked = formats.Asked(gpu=gpu or None, tell=told.append)
+    if formats.FORMATS[form].hosts:
+        assert "h200-sxm-141gb,8," in formats.hosts(form, file, asked)
+        return
+    found = formats.read(form, file, asked)
+    assert len(found) == 1
+    assert [line for line in told if "left out" in line] == []
+
+
+def test_every_profile_format_is_on_the_page() -> None:
+    shown = {name.split(" ")[0] for name in PROFILES}
+    words = _PROFILES.split("###")[0].lower()
+    spelt = {"helix": "helix", "llmservingsim": "llmservingsim", "splitwise": "splitwise-sim"}
+    assert [form for form in formats.FORMATS if form not in shown and spelt[form] not in words] == []

@@ -11,6 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from profiles import catalog
+from profiles.coverage import grid
+from profiles.importers.condense import POWER_PREDICTED
 from profiles.inputs import InputError
 from profiles.predict.roofline import Card, Efficiency, Roofline, Shape, memory
 from profiles.profile import Profile, contradictions, load, shipped_folder
@@ -18,8 +21,10 @@ from profiles.step import StepModel
 
 LEADERBOARD = Path(__file__).resolve().parents[2] / "shared" / "data" / "profiles" / "mlenergy" / "leaderboard_llm.csv"
 LIMIT_W = {"h100-sxm-80gb": 700, "h200-sxm-141gb": 700, "a100-sxm-80gb": 400, "l4": 72}
-FILES = sorted(shipped_folder().glob("*_bf16_vllm.json"))
-SHIPPED = {path.stem: load(path) for path in FILES}
+ALL = {path.stem: load(path) for path in sorted(shipped_folder().glob("*.json"))}
+# Those fitted to several sources together; the others come from one source each, through its importer.
+SHIPPED = {name: p for name, p in ALL.items() if "fit" in p.provenance.source or p.gpu == "l4"}
+IMPORTED = {name: p for name, p in ALL.items() if name not in SHIPPED}
 
 
 @pytest.fixture(params=SHIPPED, ids=str)
@@ -131,6 +136,58 @@ def test_steady_state_against_mlenergy(size: str, tp: int) -> None:
     assert len(times) == 8
     assert sum(times) / 8 < 0.06
     assert sum(joules) / 8 < 0.08
+
+
+@pytest.mark.parametrize("name", IMPORTED)
+def test_an_imported_profile_is_honest(name: str) -> None:
+    p = IMPORTED[name]
+    told = p.provenance
+    assert p.key == name
+    assert contradictions(p) == []
+    assert "://" not in told.source
+    assert "splitwise" not in told.source.lower()
+    limit_w = 1.001 * p.tp * (catalog.gpu(p.gpu).tdp_w or 0)
+    assert p.idle.loaded_w < min(*p.decode.power_w, *p.prefill.power_w)
+    assert max(*p.decode.power_w, *p.prefill.power_w) <= limit_w
+    assert any(note.startswith("idle:") for note in told.notes)
+    predicted = set(p.decode.flags or [""]) == {POWER_PREDICTED}
+    if predicted:
+        assert told.tier in ("T1", "T2", "T3")
+        assert p.band.power > 1.1
+        assert any("watts predicted (" in note for note in told.notes)
+    if told.tier == "T0":
+        assert not p.decode.flags
+        assert told.fit_error["power_rows"] >= 3
+    if p.engine_term is None and p.layer == "kernels":
+        assert any("no engine layer" in note for note in told.notes)
+        assert p.band.time >= 2
+
+
+def test_the_classes_that_are_asked_for_are_there() -> None:
+    have = {(p.gpu, p.model) for p in ALL.values()}
+    for model in ("llama-3.1-8b", "qwen3-32b", "llama-3.1-70b", "llama-3.1-405b", "gpt-oss-120b", "qwen3-235b-a22b"):
+        assert {("h100-sxm-80gb", model), ("b200-sxm-180gb", model)} <= have
+    for gpu in ("a100-sxm-80gb", "h200-sxm-141gb", "l40s", "rtx-4090", "rtx-pro-6000", "l4", "mi300x", "gh200"):
+        assert (gpu, "llama-3.1-8b") in have
+    assert ("a40", "llama-2-7b") in have
+
+
+def test_coverage_says_what_is_shipped_and_what_would_be_predicted() -> None:
+    known = list(ALL.values())
+    (here,) = grid(known, ["h100-sxm-80gb"], ["llama-3.1-405b"])
+    assert (here.tier, here.on_demand, here.tp, here.engine) == ("T0", False, (8,), True)
+    h200, t4, gaudi = grid(known, ["h200-sxm-141gb", "t4", "gaudi3"], ["llama-3.1-405b"])
+    assert (h200.tier, h200.time_tier, h200.on_demand) == ("T2", "T1", True)
+    assert (t4.tier, t4.time_tier) == ("T2", "T2")
+    assert (gaudi.tier, gaudi.time_tier) == ("T3", "T3")
+    assert gaudi.band.time > t4.band.time >= h200.band.time > here.band.time
+    (mixture,) = grid(known, ["t4"], ["mixtral-8x7b"])
+    assert mixture.band.time > t4.band.time
+    (amd,) = grid(known, ["mi300x"], ["llama-3.1-70b"])
+    assert (amd.tier, amd.time_tier, amd.tp) == ("T3", "T0", (1, 2, 4, 8))
+    (kernels,) = grid(known, ["l40s"], ["llama-3.1-8b"])
+    assert (kernels.engine, kernels.on_demand) == (False, False)
+    assert grid([], ["t4"], ["llama-3.1-8b"])[0].tier == "T3"
 
 
 # ------------------------------------------------------------------------------------------------ the form itself

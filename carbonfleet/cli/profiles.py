@@ -10,7 +10,16 @@ import click
 from carbonfleet.cli import options as opt
 from profiles.importers.formats import FORMATS
 
+# Rows and columns of the grid of coverage: the GPUs and model classes that deployments ask for first.
+COVERED_GPUS = (
+    "a100-sxm-80gb", "h100-sxm-80gb", "h200-sxm-141gb", "b200-sxm-180gb", "l40s", "rtx-4090", "rtx-pro-6000", "l4",
+    "a10g", "a40", "t4", "v100-sxm-16gb", "mi300x",
+)  # fmt: skip
+COVERED = ("llama-3.1-8b", "qwen3-32b", "llama-3.1-70b", "llama-3.1-405b", "qwen3-30b-a3b", "gpt-oss-120b",
+           "qwen3-235b-a22b", "deepseek-r1")  # fmt: skip
+
 if TYPE_CHECKING:
+    from profiles.coverage import Cell
     from profiles.profile import Profile
 
 
@@ -19,14 +28,19 @@ def command() -> None:
     """Step time and power of GPU and model pairs: what is there, what it says, whether it is sound."""
 
 
-@command.command("list", epilog="Example: carbonfleet profiles list --profiles ./mine", context_settings=opt.HELP)
+@command.command("list", epilog="Example: carbonfleet profiles list --coverage", context_settings=opt.HELP)
 @opt.profiles_option
+@click.option("--coverage", is_flag=True, help="Show a grid of GPUs and models: tier and band of each pair.")
+@click.option("--model", "models", multiple=True, help="Model of a column of the grid; default those in use.")
 @opt.json_option
-def list_(profile_dirs: tuple[str, ...], as_json: bool) -> None:
+def list_(profile_dirs: tuple[str, ...], coverage: bool, models: tuple[str, ...], as_json: bool) -> None:
     """List the shipped profiles and those of --profiles folders."""
     from carbonfleet.text import table
 
     found = [profile for _, profile in _all(profile_dirs)]
+    if coverage or models:
+        _coverage(found, models or COVERED, as_json)
+        return
     if as_json:
         opt.print_json({"profiles": [_identity(profile) for profile in found]})
         return
@@ -35,6 +49,38 @@ def list_(profile_dirs: tuple[str, ...], as_json: bool) -> None:
         rows.append([p.gpu, p.model, str(p.tp), p.precision, p.engine, p.provenance.kind, p.provenance.tier, _band(p)])
     head = ["gpu", "model", "tp", "precision", "engine", "kind", "tier", "90 % band, time and power"]
     click.echo("\n".join(table(head, rows, text_columns=8)))
+
+
+def _coverage(found: list[Profile], models: tuple[str, ...], as_json: bool) -> None:
+    from carbonfleet.text import table
+    from profiles.coverage import grid
+
+    gpus = [*COVERED_GPUS, *sorted({p.gpu for p in found} - set(COVERED_GPUS))]
+    cells = grid(found, gpus, models)
+    if as_json:
+        opt.print_json({
+            "cells": [
+                {"gpu": c.gpu, "model": c.model, "tier": c.tier, "time_tier": c.time_tier, "band": c.band.model_dump(),
+                 "tp": c.tp, "engine_layer": c.engine, "on_demand": c.on_demand}
+                for c in cells
+            ]
+        })  # fmt: skip
+        return
+    columns = [c.model for c in cells[: len(models)]]
+    rows = [[gpu, *(_shown(c) for c in cells[k * len(models) : (k + 1) * len(models)])] for k, gpu in enumerate(gpus)]
+    click.echo("\n".join(table(["gpu", *columns], rows, text_columns=len(columns) + 1)))
+    click.echo(
+        "Tier of the whole profile and 90 % bands of time and power; * times measured, watts predicted; k kernels "
+        "alone, no engine layer; in brackets what a prediction on demand would be: nothing is shipped."
+    )
+
+
+def _shown(cell: Cell) -> str:
+    band = f"{cell.band.time:.2f} {cell.band.power:.2f}"
+    if cell.on_demand:
+        return f"({cell.tier} {band})"
+    mark = "*" if cell.time_tier != cell.tier else ""
+    return f"{cell.tier}{mark}{'' if cell.engine else 'k'} {band}"
 
 
 @command.command("show", epilog="Example: carbonfleet profiles show mine.json", context_settings=opt.HELP)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from profiles.importers.serving import Fitted, Row, fit, groups, jumps, spread
+from profiles.importers.serving import Fitted, Row, Step, fit, groups, jumps, spread
 from profiles.importers.work import Work
 from profiles.profile import (
     POWER_UNKNOWN,
@@ -20,16 +20,28 @@ from profiles.profile import (
     Profile,
     Provenance,
     Systematic,
+    Tier,
 )
 
 CONTEXTS = (128, 1024, 4096, 16384)
 CHUNKS = (16, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 PAST_CHUNKS = ((512, 4096), (2048, 8192))
 POWER_CONTEXT = 1024  # a profile's power goes by batch alone: watts are those at this context
+POWER_PREDICTED = "power_predicted"  # flag of points whose watts a law gave
 LEAST_BATCHES = 3  # fewer distinct batches leave nothing to interpolate
 _IMPOSSIBLE = 0.85  # of the time that reading the weights takes at the data sheet's bandwidth
 _SENSOR = 0.05  # gain of a board's power sensor, common to all its rows
 _KERNEL = 0.05  # of a step at least that is kernels and no host work
+
+
+@dataclass(frozen=True)
+class Law:
+    """Watts for a configuration whose watts nobody measured: parameters of the form, tier, band and where from."""
+
+    parameters: dict[str, float]
+    tier: Tier
+    band: float
+    source: str
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,7 @@ class Measured:
     ran: bool = False  # batches are means of what ran, not limits: whether they fit is no question
     notes: list[str] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
+    law: Law | None = None  # of watts, where the rows have none; without it they stay unknown
 
     @property
     def name(self) -> str:
@@ -97,6 +110,9 @@ def profile(measured: Measured, tell: Any = None) -> Profile | None:
         say(f"{measured.name}: {len(batches)} distinct batches, {LEAST_BATCHES} are needed; left out")
         return None
     fitted = fit(work, rows, measured.met)
+    if measured.law is not None and "power_mape" not in fitted.error:
+        step = Step(work, fitted.step.p | measured.law.parameters)
+        fitted = replace(fitted, step=step)
     odd = spread(fitted, rows, measured.met)
     notes = [*complaints, *jumps(fitted), *([odd] if odd else [])]
     return _profile(measured, fitted, min(batches), max(batches), notes)
@@ -104,11 +120,14 @@ def profile(measured: Measured, tell: Any = None) -> Profile | None:
 
 def _profile(measured: Measured, fitted: Fitted, low: int, high: int, notes: list[str]) -> Profile:
     work, error = measured.work, {k: round(v, 3) for k, v in fitted.error.items()}
-    powered = "power_mape" in error
+    law = measured.law if "power_mape" not in error else None
+    powered = "power_mape" in error or law is not None
     idle, idle_source = work.idle
     notes = [*measured.notes, *notes, idle_source, f"measured batches {low} to {high}; others are extrapolated"]
     notes.append("what was measured blends prefill and decode; the fit separates them")
-    if not powered:
+    if law is not None:
+        notes.append(f"times measured (T0); watts predicted ({law.tier}): {law.source}")
+    elif not powered:
         notes.append("no power in the source: power_w is 0 and means unknown")
     engine = EngineTerm(step_s=_digits(fitted.step.p["host_s"]), sequence_s=_digits(fitted.step.p["sequence_s"]))
     return Profile(
@@ -120,7 +139,7 @@ def _profile(measured: Measured, fitted: Fitted, low: int, high: int, notes: lis
         layer="kernels",
         provenance=Provenance(
             kind="imported",
-            tier="T0",
+            tier=law.tier if law is not None else "T0",
             source=measured.source,
             licence=measured.licence,
             date=measured.date,
@@ -128,22 +147,22 @@ def _profile(measured: Measured, fitted: Fitted, low: int, high: int, notes: lis
             notes=notes,
             fit_error=error,
         ),
-        band=Band(time=_band(error, "held", "tpot"), power=_band(error, "held_power", "power") if powered else 1.0),
+        band=Band(time=_band(error, "held", "tpot"), power=_power_band(error, powered, law)),
         memory=Memory(
             weights_bytes=work.weights_bytes,
             kv_bytes_per_token=work.llm.kv_bytes_per_token(work.kv_precision) * work.gpus / work.shards,
             kv_capacity_tokens=int(work.kv_capacity),
         ),
         idle=idle,
-        prefill=prefill_points(fitted, powered),
-        decode=decode_points(fitted, low, high, powered),
+        prefill=prefill_points(fitted, powered, predicted=law is not None),
+        decode=decode_points(fitted, low, high, powered, predicted=law is not None),
         mixed=Mixed(rule="attention", factor=1.0),
         engine_term=engine,
         systematic=Systematic(power_rel=_SENSOR if powered else 0.0),
     )
 
 
-def decode_points(fitted: Fitted, low: int, high: int, powered: bool) -> DecodePoints:
+def decode_points(fitted: Fitted, low: int, high: int, powered: bool, predicted: bool = False) -> DecodePoints:
     """Every measured batch and the powers of two between, at four contexts, less the engine's host work."""
     step = fitted.step
     batches = sorted({low, high, *fitted.time_factor, *(1 << k for k in range(14) if low < 1 << k < high)})
@@ -160,10 +179,12 @@ def decode_points(fitted: Fitted, low: int, high: int, powered: bool) -> DecodeP
             time_s *= fitted.at(fitted.time_factor, batch)
             rows.append((batch, batch * context, _digits(max(time_s - host, _KERNEL * time_s)), _digits(watts)))
     batch_, kv, times, power = (list(column) for column in zip(*rows, strict=True))
-    return DecodePoints(batch=batch_, kv_tokens=kv, time_s=times, power_w=power, flags=_flags(len(rows), powered))
+    return DecodePoints(
+        batch=batch_, kv_tokens=kv, time_s=times, power_w=power, flags=_flags(len(rows), powered, predicted)
+    )
 
 
-def prefill_points(fitted: Fitted, powered: bool) -> PrefillPoints:
+def prefill_points(fitted: Fitted, powered: bool, predicted: bool = False) -> PrefillPoints:
     """Chunks with no past and two with one, less the engine's host work; watts capped at the limit."""
     step = fitted.step
     asked = [(n, 0) for n in CHUNKS] + list(PAST_CHUNKS)
@@ -180,11 +201,13 @@ def prefill_points(fitted: Fitted, powered: bool) -> PrefillPoints:
         sequences=[1] * len(asked),
         time_s=times,
         power_w=power,
-        flags=_flags(len(asked), powered),
+        flags=_flags(len(asked), powered, predicted),
     )
 
 
-def _flags(rows: int, powered: bool) -> list[str] | None:
+def _flags(rows: int, powered: bool, predicted: bool) -> list[str] | None:
+    if predicted:
+        return [POWER_PREDICTED] * rows
     return None if powered else [POWER_UNKNOWN] * rows
 
 
@@ -192,6 +215,12 @@ def _band(error: dict[str, float], *names: str) -> float:
     """At least 5 %; the 90th percentile of rows held out, else of the rows themselves."""
     p90 = next((error[f"{n}_p90"] for n in names if f"{n}_p90" in error), 0.0)
     return round(1.0 + max(0.05, p90, error.get(f"{names[1]}_p90", 0.0)), 3)
+
+
+def _power_band(error: dict[str, float], powered: bool, law: Law | None) -> float:
+    if law is not None:
+        return law.band
+    return _band(error, "held_power", "power") if powered else 1.0
 
 
 def _digits(value: float) -> float:

@@ -184,7 +184,7 @@ def fit(work: Work, rows: Sequence[Row], met: float = 1.0) -> Fitted:
     factors, `held_` of rows of an inner batch that was left out, and the same of watts.
     """
     columns = Columns(rows)
-    whole = _fitted(work, columns, met)
+    whole = form(work, columns, met)
     time_s, watts = whole.step.figures(columns, met, watts=bool(work.limit_w))
     steps, powered = columns.kind != "ttft", np.isfinite(columns.power_w)
     scale, wide = (np.array([whole.at(f, b) for b in columns.batch]) for f in (whole.time_factor, whole.power_factor))
@@ -195,7 +195,8 @@ def fit(work: Work, rows: Sequence[Row], met: float = 1.0) -> Fitted:
     return Fitted(whole.step, whole.time_factor, whole.power_factor, error)
 
 
-def _fitted(work: Work, columns: Columns, met: float) -> Fitted:
+def form(work: Work, columns: Columns, met: float) -> Fitted:
+    """The form and its factors, without the errors that `fit` adds."""
     start = TIME | {"host_s": LAYER_S * work.llm.layers}
     if work.llm.moe:
         start["compute"] = EXPERT_COMPUTE
@@ -255,7 +256,7 @@ def _held_out(work: Work, columns: Columns, met: float) -> dict[str, float]:
     watts: list[float] = []
     for held in batches[1:-1]:
         mine = np.array(columns.group) == held
-        rest = _fitted(work, Columns([r for r, m in zip(columns.rows, mine, strict=True) if not m]), met)
+        rest = form(work, Columns([r for r, m in zip(columns.rows, mine, strict=True) if not m]), met)
         own = Columns([r for r, m in zip(columns.rows, mine, strict=True) if m and r.kind != "ttft"])
         time_s, power_w = rest.step.figures(own, met, watts=bool(work.limit_w))
         times += list(rest.at(rest.time_factor, held) * time_s / own.time_s)
