@@ -206,8 +206,8 @@ def _with_law(profile: Profile, law: Law) -> Profile:
     tier = max(profile.provenance.tier, law.tier, key=("T0", "cfg", "T1", "T2", "T3").index)
     provenance = profile.provenance.model_copy(update={"tier": tier, "notes": notes})
     changes = {
-        "prefill": p.model_copy(update=_predicted(first)),
-        "decode": d.model_copy(update=_predicted([by_batch[b] for b in d.batch])),
+        "prefill": p.model_copy(update=_predicted(first, work)),
+        "decode": d.model_copy(update=_predicted([by_batch[b] for b in d.batch], work)),
         "provenance": provenance,
         "band": profile.band.model_copy(update={"power": law.band}),
         "idle": work.idle[0],
@@ -215,8 +215,11 @@ def _with_law(profile: Profile, law: Law) -> Profile:
     return profile.model_copy(update=changes)
 
 
-def _predicted(watts: list[float]) -> dict[str, list[float] | list[str]]:
-    return {"power_w": [_digits(w) for w in watts], "flags": [condense.POWER_PREDICTED] * len(watts)}
+def _predicted(watts: list[float], work: Work) -> dict[str, list[float] | list[str]]:
+    return {
+        "power_w": [_digits(condense.within(w, work)) for w in watts],
+        "flags": [condense.POWER_PREDICTED] * len(watts),
+    }
 
 
 def _digits(value: float) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from carbonfleet import cli
 from profiles import catalog
 from profiles.importers import condense, llm_inference_bench, mlperf_power
 from profiles.importers.formats import Asked, hosts
@@ -179,6 +180,37 @@ def test_a_wall_that_is_no_number(tmp_path: Path) -> None:
     path = write(tmp_path, "x", MLPERF.replace("6250", "much"))
     with pytest.raises(Exception, match=":4: wall_W: 'much' is not a number"):
         hosts("mlperf-power", path, Asked())
+
+
+def told(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, dict[str, Any], str]:
+    with pytest.raises(SystemExit) as leaving:
+        cli.main([*args, "--json"])
+    text = capsys.readouterr()
+    return int(leaving.value.code or 0), json.loads(text.out or "{}"), text.err
+
+
+def test_the_command_writes_profiles_and_hosts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write(tmp_path, "x", table(BENCH, [*bench(), *bench(Framework="llama.cpp")]))
+    out = str(tmp_path / "out")
+    code, document, err = told(capsys, "profiles", "import", "llm-inference-bench", str(source), "-o", out)
+    assert code == 0
+    assert "warning: 4 rows left out: framework llama.cpp" in err
+    (profile,) = document["profiles"]
+    assert told(capsys, "profiles", "check", profile["file"])[1]["ok"] is True
+    walls = str(write(tmp_path, "w", MLPERF))
+    code, document, _ = told(capsys, "profiles", "import", "mlperf-power", walls, "-o", out)
+    assert (code, document["hosts"]) == (0, f"{out}/hosts.csv")
+    code, _, err = told(capsys, "profiles", "import", "mlperf-power", walls, "-o", out, "--gpu", "h200")
+    assert code == 1
+    assert "--gpu says nothing to mlperf-power" in err
+
+
+def test_the_command_shows_coverage(capsys: pytest.CaptureFixture[str]) -> None:
+    code, document, _ = told(capsys, "profiles", "list", "--coverage", "--model", "llama-3.1-405b")
+    assert code == 0
+    cells = {cell["gpu"]: cell for cell in document["cells"]}
+    assert (cells["h100-sxm-80gb"]["tier"], cells["h100-sxm-80gb"]["on_demand"]) == ("T0", False)
+    assert (cells["t4"]["tier"], cells["t4"]["on_demand"], cells["t4"]["tp"]) == ("T2", True, [])
 
 
 # -------------------------------------------------------------------------------------------- the real files

@@ -31,6 +31,7 @@ POWER_PREDICTED = "power_predicted"  # flag of points whose watts a law gave
 LEAST_BATCHES = 3  # fewer distinct batches leave nothing to interpolate
 _IMPOSSIBLE = 0.85  # of the time that reading the weights takes at the data sheet's bandwidth
 _SENSOR = 0.05  # gain of a board's power sensor, common to all its rows
+_BUSY = 1.02  # times idle: the least a step draws
 _KERNEL = 0.05  # of a step at least that is kernels and no host work
 
 
@@ -163,8 +164,12 @@ def _profile(measured: Measured, fitted: Fitted, low: int, high: int, notes: lis
 
 
 def decode_points(fitted: Fitted, low: int, high: int, powered: bool, predicted: bool = False) -> DecodePoints:
-    """Every measured batch and the powers of two between, at four contexts, less the engine's host work."""
+    """Every measured batch and the powers of two between, at four contexts, less the engine's host work.
+
+    More sequences take no less time: where an engine changed its ways so that they would, the longer time stands.
+    """
     step = fitted.step
+    longest = dict.fromkeys(CONTEXTS, 0.0)
     batches = sorted({low, high, *fitted.time_factor, *(1 << k for k in range(14) if low < 1 << k < high)})
     rows = []
     for batch in batches:
@@ -173,15 +178,21 @@ def decode_points(fitted: Fitted, low: int, high: int, powered: bool, predicted:
         if powered:
             usual = float(step.time_s(0.0, 0.0, float(batch), float(POWER_CONTEXT)))
             watts = float(step.power_w(usual, 0.0, 0.0, float(batch), float(POWER_CONTEXT)))
-            watts = min(watts * fitted.at(fitted.power_factor, batch), step.work.limit_w)
+            watts = within(watts * fitted.at(fitted.power_factor, batch), step.work)
         for context in CONTEXTS:
             time_s = float(step.time_s(0.0, 0.0, float(batch), float(context)))
             time_s *= fitted.at(fitted.time_factor, batch)
-            rows.append((batch, batch * context, _digits(max(time_s - host, _KERNEL * time_s)), _digits(watts)))
+            longest[context] = max(longest[context], time_s - host, _KERNEL * time_s)
+            rows.append((batch, batch * context, _digits(longest[context]), _digits(watts)))
     batch_, kv, times, power = (list(column) for column in zip(*rows, strict=True))
     return DecodePoints(
         batch=batch_, kv_tokens=kv, time_s=times, power_w=power, flags=_flags(len(rows), powered, predicted)
     )
+
+
+def within(watts: float, work: Work) -> float:
+    """Watts between those of a GPU with a context and the limit: a GPU that waits for its host draws no less."""
+    return min(max(watts, _BUSY * work.idle[0].loaded_w), work.limit_w)
 
 
 def prefill_points(fitted: Fitted, powered: bool, predicted: bool = False) -> PrefillPoints:
@@ -193,7 +204,7 @@ def prefill_points(fitted: Fitted, powered: bool, predicted: bool = False) -> Pr
         pairs = new * (past + 0.5 * new)
         time_s = float(step.time_s(float(new), pairs, 0.0, 0.0))
         watts = float(step.power_w(time_s, float(new), pairs, 0.0, 0.0)) if powered else 0.0
-        rows.append((_digits(time_s - step.p["host_s"]), _digits(min(watts, step.work.limit_w))))
+        rows.append((_digits(time_s - step.p["host_s"]), _digits(within(watts, step.work) if powered else 0.0)))
     times, power = (list(column) for column in zip(*rows, strict=True))
     return PrefillPoints(
         new_tokens=[n for n, _ in asked],

@@ -117,7 +117,9 @@ def _steps(raw: Raw, asked: Asked) -> Steps:
         asked.tell(f"{raw.model} on {raw.tp} GPUs: prefill's square coefficient is negative: longer prompts too cheap")
     low, high = max(1, raw.threshold - 1), raw.threshold
     batches = sorted({1, 8, 32, low, high, 2 * high, 4 * high})
-    return Steps(raw.prefill_s, raw.decode_s, batches=batches, contexts=_CONTEXTS, chunks=_CHUNKS, past_chunks=())
+    return Steps(
+        raw.prefill_s, raw.decode_s, batches=batches, contexts=_CONTEXTS, chunks=_CHUNKS, past_chunks=(), noisy=False
+    )
 
 
 def _origin(raw: Raw) -> Origin:
