@@ -56,8 +56,9 @@ def _cell(known: list[Profile], gpu: catalog.Gpu, model: str) -> Cell:
         return Cell(gpu.name, model, max(times, watts, key=TIERS.index), band, (), False, times)
     best = min(own, key=lambda p: (TIERS.index(p.provenance.tier), p.band.time))
     engine = any(p.layer == "step" or p.engine_term is not None for p in own)
-    fastest = min((time_tier(p) for p in own), key=TIERS.index)
-    return Cell(gpu.name, model, best.provenance.tier, best.band, tuple(sorted({p.tp for p in own})), engine, fastest)
+    return Cell(
+        gpu.name, model, best.provenance.tier, best.band, tuple(sorted({p.tp for p in own})), engine, time_tier(best)
+    )
 
 
 def time_tier(profile: Profile) -> Tier:
