@@ -8,7 +8,7 @@ prompt mix: in steady state a step brings B / output prompts on average. A step 
 
 where linear and head are (compute^3 + memory^3)^(1/3) and u is the share of the peak FLOP/s in use. Its host terms,
 shares of the data sheet's peaks and joules are fitted to the rows, drawn to what earlier fits over all sources found
-(shared facts, section E); what the form misses at a measured batch is carried as a factor, linear between batches.
+(docs/profiles.md); what the form misses at a measured batch is carried as a factor, linear between batches.
 Energy a byte and an operation is what separates prefill's watts from decode's where a source states the average alone.
 """
 
@@ -27,7 +27,7 @@ from profiles.importers.work import Numbers, Work
 Floats: TypeAlias = NDArray[np.float64]
 Parameters: TypeAlias = dict[str, float]
 
-# Where the fit starts and is drawn to: host seconds a layer x layers, and so on (section E's globals of dense models).
+# Where the fit starts and is drawn to: host seconds a layer x layers, and so on (the globals of dense models).
 LAYER_S = 45e-6
 TIME = {"sequence_s": 4e-5, "prompt_s": 4e-3, "compute": 0.7, "bandwidth": 0.85, "kv": 0.69}
 EXPERT_COMPUTE = 0.35  # of the peak in mixtures of experts, whose products are small
