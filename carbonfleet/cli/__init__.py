@@ -20,6 +20,7 @@ COMMANDS = (
     "simulate",
     "optimize",
     "calibrate",
+    "predict",
     "trace",
     "profiles",
     "catalog",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from carbonfleet.cli import evaluate
 from carbonfleet.cli import options as opt
 from profiles.importers.formats import FORMATS
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 @click.group("profiles", context_settings=opt.HELP)
 def command() -> None:
     """Step time and power of GPU and model pairs: what is there, what it says, whether it is sound."""
+
+
+command.add_command(evaluate.command)
 
 
 @command.command("list", epilog="Example: carbonfleet profiles list --coverage", context_settings=opt.HELP)

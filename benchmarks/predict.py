@@ -1,0 +1,133 @@
+"""`python -m benchmarks.predict DATA [--write]`: held-out errors of the default predictor, aim beside result.
+
+DATA holds aiconfigurator, mlenergy and llm-inference-bench. --write also trains on everything and ships the model with
+bands from these folds (profiles.predict.train does the same without the table).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from profiles.outputs import write_json
+from profiles.predict import equations, train
+from profiles.predict.columns import Floats
+from profiles.predict.measured import Measured, Row
+from profiles.predict.predictor import TIERS
+from profiles.predict.serving import FAMILIES, FILE, dump
+
+# (family, source, tier, figure) -> aim as a fraction
+AIMS = {
+    ("dense", "silicon", "cfg", "tpot"): 0.05, ("dense", "mlenergy", "cfg", "energy"): 0.08,
+    ("dense", "mlenergy", "cfg", "tpot"): 0.05, ("moe", "silicon", "cfg", "tpot"): 0.11,
+    ("moe", "mlenergy", "cfg", "tpot"): 0.11, ("moe", "mlenergy", "cfg", "energy"): 0.20,
+    ("dense", "silicon", "T1", "tpot"): 0.08, ("dense", "mlenergy", "T1", "tpot"): 0.13,
+    ("dense", "mlenergy", "T1", "energy"): 0.10, ("moe", "silicon", "T1", "tpot"): 0.20,
+    ("moe", "mlenergy", "T1", "tpot"): 0.20, ("moe", "mlenergy", "T1", "energy"): 0.28,
+    ("dense", "silicon", "T2", "tpot"): 0.10, ("dense", "mlenergy", "T2", "tpot"): 0.15,
+    ("dense", "mlenergy", "T2", "energy"): 0.12, ("moe", "silicon", "T2", "tpot"): 0.18,
+    ("moe", "mlenergy", "T2", "tpot"): 0.18, ("moe", "mlenergy", "T2", "energy"): 0.30,
+}  # fmt: skip
+COLUMNS = ("tier", "rows of", "family", "figure", "aim", "MAPE", "median", "with flagged", "equations", "in band",
+           "half-width", "rows")  # fmt: skip
+HEAD = "| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|"
+
+
+def mape(e: Floats) -> float:
+    return float(np.mean(np.abs(np.expm1(e))))
+
+
+def percent(value: float | None) -> str:
+    return "-" if value is None or not np.isfinite(value) else f"{100 * value:.1f}%"
+
+
+def table(held: dict[tuple[str, str], train.Held], bands: dict[str, dict[str, list[float]]]) -> list[str]:
+    lines = [HEAD]
+    for tier in TIERS[:3]:
+        for name in FAMILIES:
+            if (name, tier) in held:
+                lines += _lines(held[name, tier], name, tier, bands[name])
+    return lines
+
+
+def _lines(h: train.Held, name: str, tier: str, bands: dict[str, list[float]]) -> list[str]:
+    sources = np.array([r.cell.source.split("-")[0] for r in h.rows.rows])
+    plain = _equations(h.rows.rows)
+    found = []
+    for source in sorted(set(sources.tolist())):
+        for figure in ("tpot", "ttft", "power", "energy"):
+            e = h.errors[figure]
+            every = (sources == source) & np.isfinite(e) & (h.tier == TIERS.index(tier))
+            use = every & ~h.rows.flagged
+            if use.sum() < 5:
+                continue
+            factor = bands.get(f"{figure}@{source}", bands[figure])[TIERS.index(tier)]
+            inside = float(np.mean(np.abs(e[use]) <= np.log(factor)))
+            cells = [tier, source, name, figure, percent(AIMS.get((name, source, tier, figure))), percent(mape(e[use])),
+                     percent(float(np.median(np.abs(np.expm1(e[use]))))), percent(mape(e[every])),
+                     percent(mape(plain[figure][use])), percent(inside), percent(factor - 1.0),
+                     str(int(use.sum()))]  # fmt: skip
+            found.append("| " + " | ".join(cells) + " |")
+    return found
+
+
+def _equations(rows: list[Row]) -> dict[str, Floats]:
+    m = Measured.of(rows)
+    p = equations.load().predict(m.columns)
+    pairs = {"tpot": (p.tpot_s, m.tpot_s), "ttft": (p.ttft_s, m.ttft_s), "power": (p.power_w, m.power_w),
+             "energy": (p.energy_j_per_token, m.energy_j_per_token)}  # fmt: skip
+    return {k: np.log(a / b) for k, (a, b) in pairs.items()}
+
+
+def interpolated(rows: train.Rows) -> list[str]:
+    """T0: the other batch sizes of a configuration from its smallest, middle and largest."""
+    series: dict[object, list[Row]] = defaultdict(list)
+    for r, flagged in zip(rows.rows, rows.flagged.tolist(), strict=True):
+        if r.cell.source == "mlenergy" and not flagged:
+            series[r.cell].append(r)
+    errors: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for own in series.values():
+        own.sort(key=lambda r: r.batch)
+        if len(own) < 4:
+            continue
+        kept = [own[0], own[len(own) // 2], own[-1]]
+        b = [r.batch for r in kept]
+        kind = "moe" if own[0].cell.llm.moe else "dense"
+        for r in own:
+            if r not in kept:
+                time = float(np.interp(r.batch, b, [k.tpot_s for k in kept]))  # type: ignore[arg-type]
+                watts = float(np.interp(np.log2(r.batch), np.log2(b), [k.power_w for k in kept]))  # type: ignore[arg-type]
+                errors[own[0].cell.gpu.name, kind].append((time / r.tpot_s - 1.0, watts / r.power_w - 1.0))  # type: ignore[operator]
+    lines = [
+        "| T0 | GPU | aim time | time MAPE | median | aim power | power MAPE | rows |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for (gpu, kind), own_errors in sorted(errors.items()):
+        t, w = np.abs(np.array(own_errors)).T
+        aim = {"h100-sxm-80gb": 0.03, "b200-sxm-180gb": 0.08}.get(gpu) if kind == "dense" else None
+        cells = [kind, gpu, percent(aim), percent(t.mean()), percent(float(np.median(t))),
+                 percent(0.03 if aim else None), percent(w.mean()), str(len(t))]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.predict", description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--write", action="store_true", help="ship the model trained on everything")
+    asked = parser.parse_args()
+    rows = train.gather(asked.data)
+    print("\n".join(interpolated(rows)), flush=True)
+    model = train.train(rows)
+    held = {(name, tier): train.hold_out(rows, name, tier) for name in model.families for tier in TIERS[:3]}
+    train.set_bands(model, held)
+    print("\n".join(["", *table(held, {name: f.bands for name, f in model.families.items()})]))
+    if asked.write:
+        write_json(FILE, dump(model))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Serving configurations as numpy columns: what a step of each computes, reads and sends.
+
+A `Cell` is all that does not change with the load: GPU, model, engine, precisions, parallelism. `Columns` holds many
+configurations as an index into its cells and the columns batch, prompt and output, so that a million cost little more
+than the arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cache, cached_property
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiles.catalog import Gpu
+from profiles.inputs import InputError
+from profiles.llm import Llm, precision_bytes
+
+Floats: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[np.int64]
+
+# one direction of NVLink, Infinity Fabric or PCIe in bytes/s; GPUs not named here have PCIe 4.0 x16
+_LINK = {
+    "h100-sxm-80gb": 450e9, "h200-sxm-141gb": 450e9, "gh200": 450e9, "h20": 450e9, "b200-sxm-180gb": 900e9,
+    "b300-sxm-288gb": 900e9, "gb200": 900e9, "gb300": 900e9, "a100-sxm-80gb": 300e9, "a100-sxm-40gb": 300e9,
+    "v100-sxm-16gb": 150e9, "v100-sxm-32gb": 150e9, "mi300x": 448e9, "mi325x": 448e9, "mi250": 200e9,
+    "mi250x": 200e9, "gaudi2": 262e9, "gaudi3": 525e9, "h100-pcie-80gb": 64e9, "rtx-pro-6000": 64e9,
+}  # fmt: skip
+_PCIE4 = 32e9
+_FP8 = {"h100", "h200", "h20", "gh200", "b200", "b300", "gb200", "gb300", "l4", "l40", "l40s", "rtx", "mi300x",
+        "mi325x", "gaudi2", "gaudi3"}  # fmt: skip
+_FP4 = {"b200", "b300", "gb200", "gb300"}
+_OPEN_RACK = {"gb200", "gb300"}  # NVLink joins 72
+_DEFAULT_TDP_W = 700.0
+MEMORY_SHARE, RESERVED_BYTES = 0.91, 2.5e9
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What stays while the load changes. `world` GPUs serve together; attention is cut `tp` ways, `world / tp` times.
+
+    `linear`, `experts` and `kv` are precisions; `ep` is how many groups the experts are split into. `apart` says that
+    prompts are prefilled elsewhere (disaggregated serving). `source` names who measured it and `task` what
+    was asked, where that matters.
+    """
+
+    gpu: Gpu
+    llm: Llm
+    engine: str
+    linear: str = "bf16"
+    experts: str = ""
+    kv: str = "bf16"
+    world: int = 1
+    tp: int = 1
+    ep: int = 1
+    apart: bool = False
+    source: str = ""
+    task: str = ""
+
+    def __post_init__(self) -> None:
+        if self.world < 1 or self.tp < 1 or self.world % self.tp:
+            raise InputError(f"attention cut {self.tp} ways over {self.world} GPUs", mend="tp must divide the GPUs")
+
+
+@dataclass(frozen=True)
+class Work:
+    """Per cell: counts, bytes and data-sheet rates. All are floats in one array each."""
+
+    layers: Floats
+    expert_layers: Floats
+    world: Floats
+    tp: Floats
+    dp: Floats
+    ep: Floats
+    linear_params: Floats
+    linear_bytes: Floats
+    head_params: Floats
+    expert_params: Floats
+    expert_bytes: Floats
+    experts: Floats
+    chosen: Floats
+    kv_bytes: Floats
+    window_kv_bytes: Floats
+    window: Floats
+    kv_shards: Floats
+    pair_flops: Floats
+    prompt_pair_flops: Floats
+    window_pairs: Floats
+    hidden: Floats
+    peak: Floats
+    expert_peak: Floats
+    base_peak: Floats
+    bandwidth: Floats
+    link: Floats
+    outside: Floats
+    tdp_w: Floats
+    capacity_tokens: Floats
+    weights_bytes: Floats
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Many configurations: `cells[which[i]]` at `batch[i]` running requests of `prompt[i]` in and `output[i]` out."""
+
+    cells: tuple[Cell, ...]
+    which: Ints
+    batch: Floats
+    prompt: Floats
+    output: Floats
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "prompt", "output"):
+            column = getattr(self, name)
+            if column.shape != self.which.shape or not np.all(np.isfinite(column)) or np.any(column <= 0):
+                raise InputError("must be a positive number for every configuration", field=name)
+
+    @classmethod
+    def of(
+        cls, cells: Sequence[Cell], batch: Sequence[float], prompt: Sequence[float], output: Sequence[float]
+    ) -> Columns:
+        """One configuration a row; equal cells are kept once."""
+        index: dict[Cell, int] = {}
+        which = np.array([index.setdefault(cell, len(index)) for cell in cells], dtype=np.int64)
+        return cls(tuple(index), which, *(np.asarray(c, dtype=float) for c in (batch, prompt, output)))
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+    def take(self, rows: NDArray[np.generic]) -> Columns:
+        """Some of the rows."""
+        return Columns(self.cells, self.which[rows], self.batch[rows], self.prompt[rows], self.output[rows])
+
+    @cached_property
+    def work(self) -> Work:
+        """What each row's cell computes, reads and sends, as columns over the rows."""
+        rows = [_work(cell) for cell in self.cells]
+        table = np.array(rows, dtype=float)[self.which].T
+        return Work(*table)
+
+    def names(self, key: str) -> NDArray[np.str_]:
+        """A word of every row's cell: gpu, model, engine, ..."""
+        return np.array([word(cell, key) for cell in self.cells])[self.which]
+
+
+def word(cell: Cell, key: str) -> str:
+    """A name that groups configurations: gpu, model, engine, precision, kind, cell (GPU x model), source, task."""
+    if key == "gpu":
+        return cell.gpu.name
+    if key == "model":
+        return cell.llm.name
+    if key == "precision":
+        return cell.experts or cell.linear if cell.llm.moe else cell.linear
+    if key == "kind":
+        return "moe" if cell.llm.moe else "dense"
+    if key == "cell":
+        return f"{cell.gpu.name} {cell.llm.name}"
+    return str(getattr(cell, key))
+
+
+def family(gpu: Gpu) -> str:
+    """The first word of a GPU's name."""
+    return gpu.name.split("-")[0]
+
+
+def speed_up(gpu: Gpu, precision: str) -> float:
+    """How many times the bf16 rate the tensor cores reach at a precision; weights kept in int4 compute in bf16."""
+    if precision == "fp4" and family(gpu) in _FP4:
+        return 4.0
+    return 2.0 if precision in ("fp8", "int8", "fp4") and family(gpu) in _FP8 else 1.0
+
+
+@cache
+def _work(c: Cell) -> tuple[float, ...]:
+    m, g = c.llm, c.gpu
+    width = m.mlp_matrices * m.hidden
+    expert_layers = m.layers - m.dense_layers if m.moe else 0
+    dense_layers = m.layers - expert_layers
+    linear = m.layers * m.attention_params + dense_layers * width * m.intermediate
+    linear += expert_layers * width * m.shared_intermediate
+    expert = float(expert_layers * m.experts * width * m.expert_intermediate)
+    head = m.vocab * m.hidden
+    w, e, kv = (precision_bytes(p) for p in (c.linear, c.experts or c.linear, c.kv))
+    overhead = {0.5: 1.125}  # four-bit weights carry a scale for every 16 or 32
+    w, e = w * overhead.get(w, 1.0), e * overhead.get(e, 1.0)
+    dp = c.world / c.tp
+    a_layer = (m.kv_rank + m.rope_dim if m.mla else 2 * m.kv_heads * m.head_dim) * kv
+    full = m.layers - m.window_layers
+    shards = 1 if m.mla else min(c.tp, m.kv_heads)
+    # KV replicated beyond the shards: the capacity of the replica
+    weights = linear * w * dp + expert * e + head * 2.0 * (1 if m.tied_embeddings else 2) * dp
+    free = (MEMORY_SHARE * g.memory_bytes - RESERVED_BYTES) * c.world - weights
+    per_token = a_layer * m.layers * (c.tp / shards)
+    if m.mla:
+        pair, prompt_pair = (
+            2.0 * m.heads * (2 * m.kv_rank + m.rope_dim),
+            2.0 * m.heads * (m.head_dim + m.rope_dim + m.value_dim),
+        )
+    else:
+        pair = prompt_pair = 4.0 * m.heads * m.head_dim
+    hidden_link = _LINK.get(g.name, _PCIE4)
+    reach = 72 if family(g) in _OPEN_RACK else 8
+    return (
+        m.layers, expert_layers, c.world, c.tp, dp, c.ep, linear, linear * w, head, expert, expert * e, m.experts or 1,
+        m.experts_per_token or 1, a_layer * full, a_layer * m.window_layers, m.window or 1, shards, pair * full,
+        prompt_pair * full, pair * m.window_layers, m.hidden, g.flops_bf16 * speed_up(g, c.linear),
+        g.flops_bf16 * speed_up(g, c.experts or c.linear), g.flops_bf16, g.bandwidth_bytes_per_s, hidden_link,
+        float(c.world > reach), g.tdp_w or _DEFAULT_TDP_W, max(free, 0.0) / per_token, weights,
+    )  # fmt: skip
+
+
+assert len(fields(Work)) == 30

@@ -1,0 +1,90 @@
+"""Rows that contradict themselves, by fixed rules over their inputs and measured columns; no prediction is asked.
+
+docs/predict.md states the rules. At most a twentieth of a file is flagged: where more rows break a rule, those that
+break it worst are flagged and the rest are scored like any other.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+from profiles.predict.columns import Cell, Floats
+from profiles.predict.form import weights_bytes
+from profiles.predict.measured import Measured, Row
+
+MOST = 0.05  # of a file's rows
+BUSIEST = 0.5  # share of the peak operations that no serving engine was seen to reach
+FASTEST = 0.9  # share of the data-sheet bandwidth at which weights can be read
+FALLS = 1.3  # how much slower a smaller batch may be
+JITTER, QUIET = 1.3, 0.1  # p90 over median time between tokens while this share of steps at most carries a prompt
+
+
+def severity(rows: list[Row]) -> tuple[Floats, list[str]]:
+    """How many times over its limit each row is, at its worst rule (0: sound), and the name of that rule."""
+    m = Measured.of(rows)
+    broken = {
+        "concurrency not stated": np.array([9.0 * bool(r.unstated) for r in rows]),
+        "more operations than the GPUs can do": _over(_operations(m) / BUSIEST, ~_apart(rows)),
+        "weights read faster than memory can": _over(_reading(m) / FASTEST, np.ones(len(rows), bool)),
+        "waits longer for the first token than it decodes": _over(
+            m.ttft_s / (m.columns.output * m.tpot_s), m.ttft_s > 0
+        ),
+        "slower at a smaller batch": _over(_falls(rows) / FALLS, np.ones(len(rows), bool)),
+        "tokens jitter though hardly a step carries a prompt": np.array([_jitter(r) for r in rows]),
+    }
+    table = np.stack(list(broken.values()))
+    worst = table.argmax(axis=0)
+    names = list(broken)
+    return table.max(axis=0), [names[i] if table[i, n] > 0 else "" for n, i in enumerate(worst)]
+
+
+def flags(severe: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """The rows to flag: those over a limit, the worst MOST of all rows at most."""
+    most = int(MOST * len(severe))
+    order = np.argsort(-severe, kind="stable")[:most]
+    found = np.zeros(len(severe), dtype=bool)
+    found[order] = severe[order] > 0
+    return found
+
+
+def _over(ratio: Floats, where: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Floats:
+    return np.where(where & np.isfinite(ratio) & (ratio > 1.0), ratio, 0.0)
+
+
+def _apart(rows: list[Row]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    return np.array([r.cell.apart for r in rows])
+
+
+def _operations(m: Measured) -> Floats:
+    """Share of the peak FLOP/s that the stated tokens would take."""
+    c, w = m.columns, m.columns.work
+    active = w.linear_params + w.expert_params * w.chosen / w.experts
+    return 2.0 * active * c.batch * (1.0 + c.prompt / c.output) / m.tpot_s / (w.world * w.peak)
+
+
+def _reading(m: Measured) -> Floats:
+    """Share of the bandwidth that reading the weights once a step would take."""
+    w = m.columns.work
+    return weights_bytes(m.columns, m.columns.batch) / m.tpot_s / (w.world * w.bandwidth)
+
+
+def _falls(rows: list[Row]) -> Floats:
+    """TPOT over the least TPOT at a larger batch of the same configuration and lengths."""
+    series: dict[tuple[Cell, float, float], list[Row]] = defaultdict(list)
+    for r in rows:
+        if r.lengths_fixed:
+            series[r.cell, r.prompt, r.output].append(r)
+    found = []
+    for r in rows:
+        larger = [
+            q.tpot_s for q in series.get((r.cell, r.prompt, r.output), []) if q.batch > 1.01 * r.batch and q.tpot_s
+        ]
+        found.append(r.tpot_s / min(larger) if larger and r.tpot_s else 0.0)
+    return np.array(found)
+
+
+def _jitter(r: Row) -> float:
+    ratio = r.jitter / JITTER
+    return ratio if ratio > 1.0 and r.batch / r.output < QUIET else 0.0

@@ -1,0 +1,103 @@
+"""How well a predictor meets rows that a user holds: errors, bands, flags, by group. All figures are fractions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from profiles.inputs import InputError
+from profiles.predict import doubt, readers
+from profiles.predict.columns import Floats
+from profiles.predict.measured import Measured
+from profiles.predict.predictor import BANDED, TIERS, Prediction, Predictor
+
+_KEYS = ("kind", "gpu", "model", "engine")
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Logarithms of prediction / measurement by figure and of the band's factor; NaN where nothing was measured."""
+
+    of: dict[str, Floats]
+    band: dict[str, Floats]
+
+    def summary(self, rows: NDArray[np.bool_]) -> dict[str, float | None]:
+        """Mean absolute relative errors, coverage and median half-width of the bands over some rows."""
+        found: dict[str, float | None] = {}
+        inside, wide = [], []
+        for figure in BANDED:
+            e = self.of[figure][rows]
+            measured = np.isfinite(e)
+            found[f"{figure}_mape"] = float(np.mean(np.abs(np.expm1(e[measured])))) if measured.any() else None
+            b = self.band[figure][rows]
+            told = measured & np.isfinite(b)
+            inside.append(np.abs(e[told]) <= b[told])
+            wide.append(b[told])
+        held, factors = np.concatenate(inside), np.concatenate(wide)
+        found["band_coverage"] = float(np.mean(held)) if held.size else None
+        found["band_half_width"] = float(np.median(np.expm1(factors))) if factors.size else None
+        return found
+
+
+def evaluate(path: str | Path, kind: str, predictor: Predictor) -> dict[str, Any]:
+    """The document of `profiles evaluate`: counts, `overall` without flagged rows, `all_rows` with them, `groups`.
+
+    Raises:
+        InputError: a file that is not of this format, or whose rows this predictor has no answer for.
+    """
+    read = readers.read(path, kind)
+    rows = read.rows
+    severe, why = doubt.severity(rows)
+    flagged = doubt.flags(severe)
+    m = Measured.of(rows)
+    p = predictor.predict(m.columns)
+    errors = _errors(p, m)
+    if not any(np.isfinite(e).any() for e in errors.of.values()):
+        raise InputError(f"{predictor.name} predicts no figure that this file measured", file=path)
+    return {
+        "file": str(path),
+        "format": kind,
+        "predictor": predictor.name,
+        "source": predictor.source,
+        "rows": read.total,
+        "scored": int(np.sum(~flagged)),
+        "flagged": int(np.sum(flagged)),
+        "repeated": read.repeated,
+        "unknown": read.unknown,
+        "overall": errors.summary(~flagged),
+        "all_rows": errors.summary(np.ones(len(rows), dtype=bool)),
+        "groups": _groups(m, p, errors, flagged),
+        "flags": [{"line": rows[i].line, "why": why[i]} for i in np.flatnonzero(flagged)],
+    }
+
+
+def _errors(p: Prediction, m: Measured) -> Errors:
+    pairs = {
+        "tpot": (p.tpot_s, m.tpot_s),
+        "ttft": (p.ttft_s, m.ttft_s),
+        "power": (p.power_w, m.power_w),
+        "energy": (p.energy_j_per_token, m.energy_j_per_token),
+    }
+    return Errors({k: np.log(a / b) for k, (a, b) in pairs.items()}, {k: np.log(p.band[k]) for k in BANDED})
+
+
+def _groups(m: Measured, p: Prediction, errors: Errors, flagged: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """Errors by tier and kind, then by tier and cell (GPU, model, engine), without flagged rows."""
+    c = m.columns
+    words = {key: c.names(key) for key in _KEYS}
+    apart = np.where(np.array([cell.apart for cell in c.cells])[c.which], "disaggregated ", "")
+    kinds = np.char.add(apart, words["kind"])
+    found = []
+    for keys in (("kind",), _KEYS):
+        names = [[str(kinds[i] if k == "kind" else words[k][i]) for k in keys] for i in range(len(m))]
+        labels = np.array([f"{p.tier[i]}|" + "|".join(names[i]) for i in range(len(m))])
+        for one in sorted(set(labels[~flagged].tolist())):
+            rows = (labels == one) & ~flagged
+            first = int(np.flatnonzero(rows)[0])
+            group = {"tier": TIERS[int(p.tier[first])], **dict(zip(keys, names[first], strict=True))}
+            found.append({**group, "scored": int(rows.sum()), **errors.summary(rows)})
+    return found

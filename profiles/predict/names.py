@@ -1,0 +1,139 @@
+"""How public measurements name models, GPUs and engines, and which catalogue entry each name means.
+
+Models whose layers are not all attention (state-space or linear attention) are no catalogue entries: their shapes are
+approximated here, such layers being counted as attention over a window of 128 tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+from profiles import catalog
+from profiles.catalog import Gpu
+from profiles.inputs import InputError, near_miss
+from profiles.llm import GATED_MLP, Llm
+
+# One spelling of a source -> the catalogue's name. Fine-tunes and multimodal versions share their text model's shape.
+_SAME_SHAPE = (
+    (r"qwen3-(vl-|omni-|coder-)?30b-a3b", "qwen3-30b-a3b"),
+    (r"qwen3-(vl-)?235b-a22b", "qwen3-235b-a22b"),
+    (r"qwen3-(vl-)?(\d+)b(?!-a)", "qwen3-{2}b"),
+    (r"deepseek-(v3|r1)(?!-distill)", "deepseek-v3"),
+    (r"kimi-k2", "kimi-k2"),
+    (r"llama-?2-(\d+)b", "llama-2-{1}b"),
+    (r"llama-?3(\.[13])?-(\d+)b", "llama-3.1-{2}b"),
+    (r"llama-4-(scout|maverick)", "llama-4-{1}"),
+    (r"gpt-oss-(20|120)b", "gpt-oss-{1}b"),
+    (r"gemma-3-(\d+)b", "gemma-3-{1}b"),
+    (r"minimax-m2", "minimax-m2.5"),
+    (r"glm-5", "glm-5"),
+    (r"qwen3-coder-480b", "qwen3-coder-480b-a35b"),
+    (r"qwen3\.5-397b", "qwen3.5-397b-a17b"),
+    (r"nemotron-nano-(9|12)b", "nemotron-nano-{1}b-v2"),
+    (r"mixtral-8x(7|22)b", "mixtral-8x{1}b"),
+    (r"mistral-7b", "mistral-7b-v0.3"),
+    (r"qwen2-(7|72)b", "qwen2.5-{1}b"),
+    (r"qwen1\.5-7b", "qwen1.5-7b"),
+    (r"(huggyllama/)?llama-7b", "llama-7b"),
+    (r"aquila-7b", "aquila-7b"),
+    (r"decilm-7b", "decilm-7b"),
+    (r"gpt-j-6b", "gpt-j-6b"),
+    (r"opt-6\.7b", "opt-6.7b"),
+    (r"bloom-7b1", "bloom-7b1"),
+)
+
+
+class UnknownNameError(InputError):
+    """A model or GPU whose shape is not known; `name` is the source's."""
+
+    def __init__(self, kind: str, name: str, mend: str) -> None:
+        super().__init__(f"unknown {kind} {name!r}", mend=mend)
+        self.name = name
+
+
+def _shape(name: str, params: float, *shape: int, **more: Any) -> Llm:
+    layers, hidden, intermediate, heads, kv_heads, head_dim, vocab = shape
+    return Llm(
+        name, (), layers, hidden, intermediate, heads, kv_heads, head_dim, vocab, int(params), 1 << 20,
+        "published config.json, layers without full attention approximated", **more,
+    )  # fmt: skip
+
+
+_OWN = {
+    llm.name: llm
+    for llm in (
+        _shape("minimax-m2.5", 228.7e9, 62, 3072, 12288, 48, 8, 128, 200064,
+               experts=256, experts_per_token=8, expert_intermediate=1536),
+        _shape("glm-5", 744e9, 78, 6144, 12288, 64, 64, 192, 154880, experts=256, experts_per_token=8,
+               expert_intermediate=2048, shared_intermediate=2048, dense_layers=3, q_rank=2048, kv_rank=512,
+               rope_dim=64, value_dim=256),
+        _shape("qwen3-coder-480b-a35b", 480e9, 62, 6144, 20480, 96, 8, 128, 151936,
+               experts=160, experts_per_token=8, expert_intermediate=2560),
+        _shape("qwen3.5-397b-a17b", 397e9, 60, 4096, 11264, 32, 2, 256, 248320, experts=512, experts_per_token=10,
+               expert_intermediate=1024, shared_intermediate=1024, window=2048, window_layers=45),
+        _shape("nemotron-nano-9b-v2", 8.9e9, 56, 4480, 8680, 40, 8, 128, 131072, mlp_matrices=GATED_MLP - 1,
+               window=1328, window_layers=52),
+        _shape("nemotron-nano-12b-v2", 12.3e9, 62, 5120, 11080, 40, 8, 128, 131072, mlp_matrices=GATED_MLP - 1,
+               window=1280, window_layers=56),
+        _shape("qwen1.5-7b", 7.72e9, 32, 4096, 11008, 32, 32, 128, 151936),
+        _shape("aquila-7b", 7.3e9, 32, 4096, 11008, 32, 32, 128, 100008),
+        _shape("decilm-7b", 7.04e9, 32, 4096, 14336, 32, 2, 128, 32000),
+        _shape("gpt-j-6b", 6.05e9, 28, 4096, 16384, 16, 16, 256, 50400, mlp_matrices=GATED_MLP - 1),
+        _shape("opt-6.7b", 6.66e9, 32, 4096, 16384, 32, 32, 128, 50272, mlp_matrices=GATED_MLP - 1),
+        _shape("bloom-7b1", 7.07e9, 30, 4096, 16384, 32, 32, 128, 250880, mlp_matrices=GATED_MLP - 1),
+    )
+}  # fmt: skip
+
+_GPUS = {
+    "h100": "h100-sxm-80gb",
+    "h200": "h200-sxm-141gb",
+    "b200": "b200-sxm-180gb",
+    "b300": "b300-sxm-288gb",
+    "a100": "a100-sxm-80gb",
+    "rtx_pro_6000_server": "rtx-pro-6000",
+    "rtx4090": "rtx-4090",
+    "nvidia a100 gpu": "a100-sxm-40gb",  # the 40 GB card of LLM-Inference-Bench's machine
+    "nvidia h100 gpu": "h100-sxm-80gb",
+    "nvidia gh200 gpu": "gh200",
+    "amd mi250 gpu": "mi250",
+    "amd mi300x gpu": "mi300x",
+    "habana gaudi2": "gaudi2",
+}
+
+
+@cache
+def model(name: str) -> Llm:
+    """The shape behind a source's name of a model.
+
+    Raises:
+        UnknownNameError: no shape of that name is known; the near misses are named.
+    """
+    plain = name.strip().lower().replace("_", "-")
+    known = catalog.llms()
+    for pattern, wanted in _SAME_SHAPE:
+        found = re.search(pattern, plain)
+        if found:
+            key = re.sub(r"\{(\d)\}", lambda group, found=found: found.group(int(group.group(1))) or "", wanted)  # type: ignore[misc]
+            if key in known or key in _OWN:
+                return known.get(key) or _OWN[key]
+    try:
+        return catalog.llm(plain)
+    except InputError:
+        pass
+    raise UnknownNameError("model", name, near_miss(plain.split("/")[-1], [*known, *_OWN]))
+
+
+@cache
+def gpu(name: str) -> Gpu:
+    """The catalogue's GPU behind a source's name.
+
+    Raises:
+        UnknownNameError: not in the catalogue.
+    """
+    plain = re.sub(r"_sxm$", "", name.strip().lower())
+    try:
+        return catalog.gpu(_GPUS.get(plain, plain.replace("_", "-")))
+    except InputError as error:
+        raise UnknownNameError("GPU", name, error.mend or "see carbonfleet catalog gpus") from error

@@ -1,0 +1,279 @@
+"""Readers of public serving measurements: aiconfigurator's silicon_sample, ML.ENERGY, LLM-Inference-Bench.
+
+Each gives rows (`Row`) in the file's order. A row that repeats another's configuration and measurement is dropped and
+counted; every broken cell is refused with its file, line and column.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from profiles.inputs import InputError, near_miss, read_text
+from profiles.predict import names
+from profiles.predict.columns import Cell
+from profiles.predict.measured import Row
+
+# ML.ENERGY does not state prompt lengths: assumed, the fit corrects each task's cost of a prompt
+PROMPTS = {"lm-arena-chat": 250.0, "gpqa": 300.0, "sourcegraph-fim": 500.0, "image-chat": 1000.0, "video-chat": 3000.0}
+_PRECISION = {
+    "fp8": "fp8", "fp8_block": "fp8", "nvfp4": "fp4", "fp4": "fp4", "mxfp4": "fp4", "int4_wo": "int4", "int4": "int4",
+    "int8": "int8", "bfloat16": "bf16", "bf16": "bf16", "float16": "bf16", "fp16": "bf16", "": "",
+}  # fmt: skip
+_SILICON = (
+    *("id", "silicon_data_source", "backend", "backend_version", "model_path", "system", "precision", "mode", "isl"),
+    *("osl", "gemm_quant_mode", "moe_quant_mode", "silicon_ttft_ms", "silicon_tpot_ms"),
+    *(f"{head}{k}" for head in ("", "prefill_", "decode_") for k in ("batch_size", "tp_size", "pp_size",
+      "attention_dp_size", "moe_tp_size", "moe_ep_size")),
+    *("prefill_num_workers", "decode_num_workers"),
+)  # fmt: skip
+_MLENERGY = (
+    *("model", "task", "gpu_model", "num_gpus", "total_b", "act_b", "arch", "prec", "par_tensor_parallel"),
+    *("par_expert_parallel", "par_data_parallel", "max_num_seqs", "avg_batch_size", "avg_output_len", "median_itl_ms"),
+    *("p90_itl_ms", "p95_itl_ms", "p99_itl_ms", "output_throughput_tokens_per_sec", "avg_power_watts"),
+    *("energy_per_token_joules", "energy_per_request_joules"),
+)
+_BENCH = (
+    "Hardware",
+    "Num of Hardware",
+    "Framework",
+    "Model",
+    "Input Output Length",
+    "Batch Size",
+    "Latency",
+    "Throughput",
+)
+_BENCH_POWER = ("avg_power",)
+Entry = TypeVar("Entry")
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What a file held: its rows, how many repeat others, and rows of models or GPUs without a known shape, by name."""
+
+    rows: list[Row]
+    repeated: int
+    unknown: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        """Every row of the file."""
+        return len(self.rows) + self.repeated + sum(self.unknown.values())
+
+
+class Record:
+    """One CSV row whose cells are checked on reading."""
+
+    def __init__(self, file: str | Path, line: int, cells: dict[str, str]) -> None:
+        self.line, self._file, self._cells = line, file, cells
+
+    def refuse(self, field: str, what: str, mend: str | None = None) -> InputError:
+        """The complaint about a cell."""
+        return InputError(what, file=self._file, line=self.line, field=field, mend=mend)
+
+    def text(self, field: str) -> str:
+        """What stands in a cell; empty where there is no such column."""
+        return self._cells.get(field, "").strip()
+
+    def number(self, field: str) -> float:
+        """A number above zero."""
+        text = self.text(field)
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0.0 < value < 1e15:
+            raise self.refuse(field, f"{text!r} is not a number above zero", "mend the row or take it out")
+        return value
+
+    def count(self, field: str) -> int:
+        """A whole number; empty and 0 count as one."""
+        text = self.text(field)
+        try:
+            value = float(text or 1)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= 1e6 or value != int(value):
+            raise self.refuse(field, f"{text!r} is not a count")
+        return int(value) or 1
+
+    def one_of(self, field: str, known: dict[str, Entry]) -> Entry:
+        """What a word stands for."""
+        text = self.text(field).lower()
+        if text not in known:
+            raise self.refuse(field, f"unknown {text!r}", near_miss(text, known))
+        return known[text]
+
+
+def records(path: str | Path, needed: tuple[str, ...], known: tuple[str, ...]) -> Iterator[Record]:
+    """The rows of a CSV file with a header; blank lines are passed over.
+
+    Raises:
+        InputError: a needed column is missing, a column is unknown, a row has another number of cells.
+    """
+    reader = csv.reader(io.StringIO(read_text(path), newline=""))
+    header = [name.strip() for name in next(reader, [])]
+    for column in needed:
+        if column not in header:
+            raise InputError(
+                "no such column", file=path, line=1, field=column, mend=near_miss(column, header or ["an empty file"])
+            )
+    for column in header:
+        if column not in known:
+            raise InputError("unknown column", file=path, line=1, field=column, mend=near_miss(column, known))
+    for cells in reader:
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) != len(header):
+            what = f"{len(cells)} cells under a header of {len(header)}"
+            raise InputError(what, file=path, line=reader.line_num)
+        yield Record(path, reader.line_num, dict(zip(header, cells, strict=True)))
+
+
+def silicon(r: Record) -> Row:
+    """aiconfigurator's silicon_sample.csv: mean TTFT and TPOT of serving at a fixed concurrency."""
+    mode = r.one_of("mode", {"agg": "", "disagg": "decode_"})
+    apart = bool(mode)
+    world, tp, ep = _parallelism(r, mode)
+    llm = names.model(r.text("model_path"))
+    gpu = names.gpu(r.text("system"))
+    linear, experts = r.one_of("gemm_quant_mode", _PRECISION), r.one_of("moe_quant_mode", _PRECISION)
+    linear = linear or r.one_of("precision", _PRECISION) or _in_name(r.text("model_path"))
+    experts = experts or linear
+    if llm.name.startswith("gpt-oss") or (linear == "int4" and llm.moe):
+        linear, experts = "bf16", "fp4"  # only the experts are published in four bits
+    stated = re.search(r"silicon_concurrency=(\d+)", r.text("silicon_data_source")) or re.search(
+        r"_c(\d+)_", r.text("id")
+    )
+    batch = float(stated.group(1)) if stated else r.number(mode + "batch_size") * world / tp
+    if apart and stated:
+        batch = max(1.0, batch / r.count("decode_num_workers"))
+    source = "silicon-gap" if "gap" in r.text("silicon_data_source") else "silicon"
+    cell = Cell(gpu, llm, r.text("backend"), linear, experts, "bf16", world, tp, ep, apart, source)
+    times = (r.number("silicon_tpot_ms") / 1e3, r.number("silicon_ttft_ms") / 1e3)
+    return Row(
+        r.line, cell, batch, r.number("isl"), r.number("osl"), *times, unstated=stated is None, lengths_fixed=True
+    )
+
+
+def _parallelism(r: Record, head: str) -> tuple[int, int, int]:
+    """GPUs, ways of attention and of the experts; some dumps count the same GPUs for tp and again for ep."""
+    tp, dp = r.count(head + "tp_size"), r.count(head + "attention_dp_size")
+    moe_tp, ep = r.count(head + "moe_tp_size"), r.count(head + "moe_ep_size")
+    if not head and r.text("attention_dp_size"):
+        if moe_tp == ep > 1 and tp * dp == ep * ep:  # eight GPUs as tp 64, or as tp 1 and dp 64
+            tp, dp, moe_tp = (1, ep, 1) if dp > 1 else (ep, 1, 1)
+        elif tp == dp > 1 and ep == tp * dp:
+            tp, ep = 1, dp
+    world = max(tp * dp, moe_tp * ep)
+    return -(-world // tp) * tp, tp, ep
+
+
+def _in_name(name: str) -> str:
+    plain = name.lower()
+    return "fp4" if "fp4" in plain else "fp8" if "fp8" in plain else "bf16"
+
+
+def mlenergy(r: Record) -> Row:
+    """ML.ENERGY's leaderboard: mean step (mean batch / output throughput), watts and joules a token in steady state.
+
+    With expert parallelism attention is cut over all GPUs of a data-parallel rank, though the source says 1.
+    """
+    world, dp = r.count("num_gpus"), r.count("par_data_parallel")
+    if world % dp:
+        raise r.refuse("par_data_parallel", f"{dp} ranks on {world} GPUs")
+    llm, precision = names.model(r.text("model")), r.one_of("prec", _PRECISION) or "bf16"
+    linear = "bf16" if llm.name.startswith("gpt-oss") else precision
+    task = r.text("task")
+    cell = Cell(
+        names.gpu(r.text("gpu_model")), llm, "vllm", linear, precision, "bf16", world, world // dp,
+        r.count("par_expert_parallel"), False, "mlenergy", task,
+    )  # fmt: skip
+    batch, rate = r.number("avg_batch_size"), r.number("output_throughput_tokens_per_sec")
+    watts, joules = r.number("avg_power_watts"), r.number("energy_per_token_joules")
+    if abs(watts / rate / joules - 1.0) > 0.1:
+        raise r.refuse(
+            "energy_per_token_joules", f"{joules:g} J is not {watts:g} W over {rate:g} tokens/s", "mixed units?"
+        )
+    jitter = r.number("p90_itl_ms") / r.number("median_itl_ms") if r.text("p90_itl_ms") else 0.0
+    prompt = PROMPTS.get(task, PROMPTS["lm-arena-chat"])
+    return Row(
+        r.line, cell, batch, prompt, r.number("avg_output_len"), batch / rate, None, watts, joules, jitter=jitter
+    )
+
+
+def inference_bench(r: Record) -> Row:
+    """LLM-Inference-Bench: seconds a token of a batch whose prompts start together (latency / output tokens)."""
+    llm, world = names.model(r.text("Model")), r.count("Num of Hardware")
+    engine = r.text("Framework").lower()
+    cell = Cell(names.gpu(r.text("Hardware")), llm, engine, "bf16", "bf16", "bf16", world, world, 1, False, "bench")
+    n, batch = r.number("Input Output Length"), r.number("Batch Size")
+    latency = r.number("Latency")
+    watts = r.number("avg_power") / 1e3 * world if r.text("avg_power") else None  # milliwatts of one GPU
+    joules = watts * latency / (n * batch) if watts else None
+    return Row(r.line, cell, batch, n, n, latency / n, None, watts, joules, lengths_fixed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a format's rows are made, the columns it must and may have, and those that tell nothing of a row."""
+
+    row: Callable[[Record], Row]
+    needed: tuple[str, ...]
+    known: tuple[str, ...]
+
+
+FORMATS = {
+    "aiconfigurator": Format(silicon, ("backend", "model_path", "system", "mode", "isl", "osl", "tp_size",
+                                       "silicon_ttft_ms", "silicon_tpot_ms"), _SILICON),
+    "mlenergy": Format(mlenergy, ("model", "task", "gpu_model", "num_gpus", "prec", "avg_batch_size", "avg_output_len",
+                                  "output_throughput_tokens_per_sec", "avg_power_watts", "energy_per_token_joules"),
+                       _MLENERGY),
+    "llm-inference-bench": Format(inference_bench, _BENCH[:7], (*_BENCH, *_BENCH_POWER)),
+}  # fmt: skip
+
+
+def read(path: str | Path, kind: str) -> Read:
+    """The rows of a file of a stated format.
+
+    Raises:
+        InputError: unknown format, unknown or missing columns, a broken cell.
+    """
+    if kind not in FORMATS:
+        raise InputError(f"unknown format {kind!r}", mend=near_miss(kind, FORMATS))
+    form = FORMATS[kind]
+    seen: set[tuple[object, ...]] = set()
+    rows, repeated, unknown = [], 0, dict[str, int]()
+    for record in records(path, form.needed, form.known):
+        try:
+            row = form.row(record)
+        except names.UnknownNameError as error:
+            unknown[error.name] = unknown.get(error.name, 0) + 1
+            continue
+        c = row.cell
+        key = (
+            c.gpu.name,
+            c.engine,
+            c.apart,
+            c.source,
+            c.world,
+            row.batch,
+            row.prompt,
+            row.output,
+            row.tpot_s,
+            row.ttft_s,
+        )
+        if key in seen:
+            repeated += 1
+            continue
+        seen.add(key)
+        rows.append(row)
+    if not rows:
+        raise InputError("no row of a known model and GPU", file=path, mend=f"is it {kind}?")
+    return Read(rows, repeated, unknown)

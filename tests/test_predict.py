@@ -1,0 +1,374 @@
+"""The default predictor: the form by hand, rows by hand, invariants, and the two commands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from carbonfleet import cli
+from carbonfleet.cli import evaluate as evaluate_command
+from carbonfleet.cli import predict as predict_command
+from profiles.inputs import InputError
+from profiles.predict import doubt, form, predictor, readers, request, serving
+from profiles.predict.columns import Cell, Columns
+from profiles.predict.evaluate import evaluate
+from profiles.predict.fit import Levels, Parameters, fit, start
+from profiles.predict.form import PARAMETERS
+from profiles.predict.measured import Row
+from profiles.predict.predictor import BANDED, Prediction
+from profiles.predict.residual import fit_residual
+
+H100 = "h100-sxm-80gb"
+SILICON = (
+    "id,silicon_data_source,backend,model_path,system,precision,mode,isl,osl,gemm_quant_mode,moe_quant_mode,"
+    "batch_size,tp_size,attention_dp_size,moe_tp_size,moe_ep_size,silicon_ttft_ms,silicon_tpot_ms\n"
+)
+DENSE = (
+    "a,silicon_concurrency={b},vllm,meta-llama/Llama-3.1-8B,h100_sxm,bf16,agg,1024,1024,,,{b},1,1,1,1,{ttft},{tpot}\n"
+)
+ENERGY = (
+    "model,task,gpu_model,num_gpus,prec,par_tensor_parallel,par_expert_parallel,par_data_parallel,avg_batch_size,"
+    "avg_output_len,output_throughput_tokens_per_sec,avg_power_watts,energy_per_token_joules\n"
+)
+
+
+def columns(cell: Cell, batch: float = 8, prompt: float = 1024, output: float = 256) -> Columns:
+    return Columns.of([cell], [batch], [prompt], [output])
+
+
+def plain(**changes: float) -> dict[str, Any]:
+    """Every efficiency 1 and every term of seconds, watts and joules 0, but for the changes."""
+    shares = {"compute", "expert_compute", "bandwidth", "expert_bandwidth", "kv_bandwidth", "attention", "link"}
+    shares |= {"imbalance", "power_exponent", "power_cap"}
+    return {name: np.array([changes.get(name, 1.0 if name in shares else 0.0)]) for name in PARAMETERS}
+
+
+def test_a_decode_step_by_hand() -> None:
+    """Llama 3.1 8B on an H100: weights, head and KV over 3.35 TB/s, compute far below."""
+    c = columns(request.cell(H100, "llama-3.1-8b"), batch=1, prompt=100, output=2)
+    linear = 2.0 * 32 * (2 * 4096 * 128 * (32 + 8) + 3 * 4096 * 14336)
+    head, kv = 2.0 * 128256 * 4096, 101 * 2 * 32 * 8 * 128 * 2.0
+    expected = (linear + head + kv) / 3.35e12
+    t = form.times(c, plain())
+    assert t.step_s[0] == pytest.approx(expected, rel=1e-4)
+    assert t.tpot_s[0] == pytest.approx(expected, rel=1e-4)  # met is 0: no prompt is charged
+
+
+def test_a_prompt_in_a_step_costs_what_the_weights_reading_leaves_over() -> None:
+    cell = request.cell(H100, "llama-3.1-8b")
+    short = form.times(columns(cell, batch=64, prompt=16, output=1024), plain(met=1.0))
+    assert short.tpot_s[0] == pytest.approx(short.step_s[0], rel=1e-3)  # memory-bound: 16 tokens ride along
+    long = form.times(columns(cell, batch=64, prompt=8192, output=1024), plain(met=1.0))
+    added = (long.tpot_s[0] - long.step_s[0]) * 1024 / 64
+    assert 0.6 * long.prefill_s[0] < added < long.prefill_s[0]
+
+
+def test_experts_read_are_those_some_token_meets() -> None:
+    cell = request.cell("h200-sxm-141gb", "mixtral-8x7b", 2)
+    c = columns(cell, batch=1)
+    one = form.weights_bytes(c, np.array([1.0]))[0] - form.weights_bytes(c, np.array([0.0]))[0]
+    assert one == pytest.approx(c.work.expert_bytes[0] * 2 / 8)
+    assert form.weights_bytes(c, np.array([1e4]))[0] == pytest.approx(
+        form.weights_bytes(c, np.array([0.0]))[0] + c.work.expert_bytes[0]
+    )
+
+
+def test_power_keeps_below_the_cap() -> None:
+    c = columns(request.cell(H100, "llama-3.1-8b"), batch=256)
+    p = plain(power_base=5.0, power_cap=0.96)
+    assert 0.9 * 700 < form.power_w(c, p, form.times(c, p))[0] <= 0.96 * 700
+
+
+def test_the_fit_finds_what_made_the_rows() -> None:
+    cells = [request.cell(H100, name, tp) for name in ("llama-3.1-8b", "qwen3-14b", "qwen3-32b") for tp in (1, 2)]
+    many = [(cell, b, n) for cell in cells for b in (1, 16, 128) for n in (128, 2048)]
+    c = Columns.of([x[0] for x in many], [x[1] for x in many], [x[2] for x in many], [512.0] * len(many))
+    truth = start()
+    truth.common |= {"bandwidth": np.log(0.78), "layer_s": np.log(6e-5), "sequence_s": np.log(5e-5)}
+    target = np.log(form.times(c, truth.columns(c)).tpot_s)
+    free = ("bandwidth", "layer_s", "sequence_s")
+    found = fit(c, lambda here, p, rows: np.log(form.times(here, p).tpot_s) - target[rows], free, Levels({}))
+    assert np.exp(found.common["bandwidth"]) == pytest.approx(0.78, rel=0.03)
+    assert np.exp(found.common["layer_s"]) == pytest.approx(6e-5, rel=0.1)
+
+
+def test_a_correction_holds_for_its_cell_and_no_other() -> None:
+    known, other = request.cell(H100, "llama-3.1-8b"), request.cell("b200-sxm-180gb", "llama-3.1-8b")
+    c = Columns.of([known] * 6, [1, 4, 16, 64, 128, 256], [1024.0] * 6, [512.0] * 6)
+    r = fit_residual(c, np.full(6, 0.2))
+    assert r(columns(known, 32))[0] == pytest.approx(0.2, abs=0.04)
+    assert r(columns(other, 32))[0] == 0.0
+
+
+def file(folder: Path, text: str) -> Path:
+    path = folder / "rows.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_silicon_rows_by_hand(tmp_path: Path) -> None:
+    moe = "b,silicon_concurrency=32,sglang,deepseek-ai/DeepSeek-R1,b200_sxm,fp4,agg,8192,1024,nvfp4,nvfp4,"
+    moe += "32,64,1,8,8,900,20\n"
+    own = "c,silicon_concurrency=8,vllm,acme/Unheard-Of-9B,h100_sxm,bf16,agg,1024,1024,,,8,1,1,1,1,90,9\n"
+    text = SILICON + DENSE.format(b=8, ttft=50, tpot=10) + moe + DENSE.format(b=8, ttft=50, tpot=10) + own
+    read = readers.read(file(tmp_path, text), "aiconfigurator")
+    assert (read.total, read.repeated, read.unknown) == (4, 1, {"acme/Unheard-Of-9B": 1})
+    dense, experts = read.rows
+    assert (dense.tpot_s, dense.ttft_s, dense.batch, dense.cell.llm.name) == (0.01, 0.05, 8, "llama-3.1-8b")
+    assert (experts.cell.world, experts.cell.tp, experts.cell.ep) == (8, 8, 8)  # tp 64 counts eight GPUs twice
+    assert experts.cell.experts == "fp4"
+
+
+def test_mlenergy_rows_by_hand(tmp_path: Path) -> None:
+    row = "Qwen/Qwen3-30B-A3B-Instruct-2507,lm-arena-chat,H100,2,bfloat16,1.0,2.0,1.0,32,800,1600,900,0.5625\n"
+    (found,) = readers.read(file(tmp_path, ENERGY + row), "mlenergy").rows
+    assert (found.tpot_s, found.power_w, found.energy_j_per_token) == (0.02, 900, 0.5625)
+    assert (found.cell.world, found.cell.tp, found.cell.ep) == (2, 2, 2)
+
+
+def test_bench_rows_by_hand(tmp_path: Path) -> None:
+    text = (
+        "Hardware,Num of Hardware,Framework,Model,Input Output Length,Batch Size,Latency,Throughput,avg_power\n\n"
+        "Nvidia A100 GPU,1,vLLM,meta-llama/Llama-2-7b-hf,1024,4,12.8,640,250000\n"
+    )
+    (found,) = readers.read(file(tmp_path, text), "llm-inference-bench").rows
+    assert found.tpot_s == pytest.approx(0.0125)
+    assert found.power_w == 250.0
+    assert found.energy_j_per_token == pytest.approx(250 * 12.8 / 4096)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "told"),
+    [
+        ("aiconfigurator", SILICON.replace("osl", "olength") + DENSE.format(b=8, ttft=50, tpot=10), "rows.csv:1: osl"),
+        (
+            "aiconfigurator",
+            SILICON.replace("mode,", "mode,modes,"),
+            "rows.csv:1: modes: unknown column; did you mean mode",
+        ),
+        ("aiconfigurator", SILICON + DENSE.format(b=8, ttft=50, tpot=-1), "rows.csv:2: silicon_tpot_ms: '-1' is not"),
+        ("aiconfigurator", SILICON + DENSE.format(b=8, ttft="nan", tpot=1), "rows.csv:2: silicon_ttft_ms"),
+        ("aiconfigurator", SILICON + "a,b\n", "rows.csv:2: 2 cells under a header of 18"),
+        ("aiconfigurator", SILICON, "no row of a known model"),
+        (
+            "mlenergy",
+            ENERGY + "Qwen/Qwen3-8B,gpqa,H100,1,bfloat16,1,1,1,32,800,1600,-3,0.5\n",
+            "rows.csv:2: avg_power_watts: '-3' is not",
+        ),
+        (
+            "mlenergy",
+            ENERGY + "Qwen/Qwen3-8B,gpqa,H100,1,bfloat16,1,1,1,32,800,1600,450000,0.28\n",
+            "rows.csv:2: energy_per_token_joules: 0.28 J is not 450000 W",
+        ),
+    ],
+)
+def test_bad_rows_are_refused_with_their_place(tmp_path: Path, kind: str, text: str, told: str) -> None:
+    with pytest.raises(InputError) as refused:
+        readers.read(file(tmp_path, text), kind)
+    assert told in str(refused.value)
+
+
+def rows_of(batches: list[int], tpots: list[float], **changes: Any) -> list[Row]:
+    cell = request.cell(H100, "llama-3.1-8b")
+    made = (
+        Row(n, cell, b, 1024, 1024, t, 0.05, lengths_fixed=True)
+        for n, (b, t) in enumerate(zip(batches, tpots, strict=True))
+    )
+    return [replace(r, **changes) for r in made]
+
+
+def test_rules_of_doubt() -> None:
+    severe, why = doubt.severity(rows_of([8, 16, 32], [0.012, 0.008, 0.009]))
+    assert why == ["slower at a smaller batch", "", ""]
+    assert severe[0] == pytest.approx(0.012 / 0.008 / doubt.FALLS)
+    assert doubt.severity(rows_of([8], [0.002]))[1] == ["weights read faster than memory can"]
+    assert doubt.severity(rows_of([8], [0.01], ttft_s=60.0))[1] == ["waits longer for the first token than it decodes"]
+    assert doubt.severity(rows_of([1024], [0.0044]))[1] == ["more operations than the GPUs can do"]
+    assert doubt.severity(rows_of([8], [0.01], unstated=True))[1] == ["concurrency not stated"]
+    jitter = doubt.severity(rows_of([8], [0.01], jitter=2.6))
+    assert (jitter[1], jitter[0][0]) == (["tokens jitter though hardly a step carries a prompt"], 2.0)
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=200))
+def test_a_twentieth_is_flagged_at_most_and_the_worst(severe: list[float]) -> None:
+    flagged = doubt.flags(np.array(severe))
+    assert flagged.sum() <= doubt.MOST * len(severe)
+    if flagged.any():
+        assert np.array(severe)[flagged].min() >= max(
+            [s for s, f in zip(severe, flagged, strict=True) if not f], default=0
+        )
+        assert np.all(np.array(severe)[flagged] > 0)
+
+
+class Fixed:
+    """Predicts 11 ms everywhere, with a band of 1.2."""
+
+    name, source = "fixed", "a test"
+
+    def predict(self, columns: Columns) -> Prediction:
+        n, nan = np.ones(len(columns)), np.full(len(columns), np.nan)
+        band = {k: 1.2 * n if k == "tpot" else nan for k in BANDED}
+        return Prediction(columns.batch, 0.011 * n, nan, nan, nan, nan, np.zeros(len(columns), dtype=np.int64), band)
+
+
+def test_evaluate_by_hand(tmp_path: Path) -> None:
+    text = SILICON + "".join(DENSE.format(b=b, ttft=50, tpot=t) for b, t in ((8, 10), (16, 11), (32, 22)))
+    found = evaluate(file(tmp_path, text), "aiconfigurator", Fixed())
+    assert (found["rows"], found["scored"], found["flagged"]) == (3, 3, 0)
+    overall = found["overall"]
+    assert overall["tpot_mape"] == pytest.approx((0.1 + 0.0 + 0.5) / 3)
+    assert overall["band_coverage"] == pytest.approx(2 / 3)
+    assert overall["band_half_width"] == pytest.approx(0.2)
+    assert overall["power_mape"] is None
+    assert found["all_rows"] == overall
+    assert {(g["tier"], g.get("gpu", g["kind"]), g["scored"]) for g in found["groups"]} == {
+        ("cfg", "dense", 3),
+        ("cfg", H100, 3),
+    }
+
+
+CELLS = st.builds(
+    lambda gpu, model, precision, engine: request.cell(gpu, model, 8, precision, engine),
+    st.sampled_from([H100, "b200-sxm-180gb", "a100-sxm-80gb", "mi300x", "l40s"]),
+    st.sampled_from(["llama-3.1-8b", "qwen3-32b", "gpt-oss-120b", "mixtral-8x7b", "llama-3.1-70b"]),
+    st.sampled_from(["bf16", "fp8", "fp4"]),
+    st.sampled_from(["vllm", "trtllm", "sglang", "some-engine"]),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(CELLS, st.floats(1, 512), st.integers(1, 16384), st.integers(2, 8192))
+def test_predictions_are_sane(cell: Cell, batch: float, prompt: int, output: int) -> None:
+    p = predictor.load().predict(columns(cell, batch, prompt, output))
+    for column in (p.batch, p.tpot_s, p.ttft_s, p.power_w, p.energy_j_per_token):
+        assert np.isfinite(column[0])
+        assert column[0] > 0
+    assert 0.0 <= p.prefill_share[0] <= 1.0
+    assert p.power_w[0] <= cell.world * (cell.gpu.tdp_w or 700.0)
+    assert p.batch[0] <= batch
+    for name in BANDED:
+        assert p.band[name][0] >= 1.0  # the band holds its middle
+
+
+@settings(max_examples=60, deadline=None)
+@given(CELLS, st.floats(1, 256), st.integers(1, 8192), st.integers(2, 4096))
+def test_time_grows_with_tokens_in_the_form(cell: Cell, batch: float, prompt: int, output: int) -> None:
+    fitted = serving.load().families[serving.family(cell)].parameters
+
+    def e2e(prompt: int, output: int) -> float:
+        c = columns(cell, batch, prompt, output)
+        t = form.times(c, fitted.columns(c))
+        return float(t.ttft_s[0] + (output - 1) * t.tpot_s[0])
+
+    before = e2e(prompt, output)
+    c = columns(cell, batch, prompt, output)
+    if c.work.capacity_tokens[0] > batch * 2 * (prompt + output):  # else more tokens mean fewer requests that share
+        assert e2e(2 * prompt, output) >= before
+        assert e2e(prompt, 2 * output) >= before
+
+
+def test_tiers() -> None:
+    def tier(*names: Any) -> int:
+        return int(predictor.load().predict(columns(request.cell(*names))).tier[0])
+
+    assert tier(H100, "llama-3.1-70b", 4, "fp8", "vllm") == 0
+    assert tier(H100, "mistral-small-24b") == 1
+    assert tier("l40s", "llama-3.1-8b") == 2
+    assert tier("mi300x", "llama-3.1-8b") == 3
+    assert tier(H100, "llama-3.1-8b", 1, "bf16", "some-engine") == 3
+
+
+def test_joules_of_the_phases_add_up_and_hosts_are_billed() -> None:
+    place = request.Place(100.0, pue=1.5)
+    c = columns(request.cell(H100, "llama-3.1-8b"), 16, 512, 200)
+    p = predictor.load().predict(c)
+    g = request.carbon(c, p, place)
+    assert g.prompt_j[0] + g.decode_j[0] == pytest.approx(p.energy_j_per_token[0] * 200)
+    billed = g.prompt_j[0] + g.decode_j[0] + g.host_j[0]
+    assert g.operational_g[0] == pytest.approx(billed * 1.5 / 3.6e6 * 100)
+    assert g.embodied_low_g[0] <= g.embodied_g[0] <= g.embodied_high_g[0]
+
+
+def test_a_model_saved_and_read_again_predicts_the_same() -> None:
+    model = serving.load()
+    again = serving.restore(json.loads(json.dumps(serving.dump(model))))
+    c = columns(request.cell(H100, "llama-3.1-70b", 4, "fp8"))
+    assert again.predict(c).tpot_s[0] == pytest.approx(model.predict(c).tpot_s[0], rel=1e-3)
+
+
+def test_choices_of_the_commands_are_those_of_the_library() -> None:
+    assert set(predict_command.PREDICTORS) == set(predictor.PREDICTORS)
+    assert set(evaluate_command.FORMATS) == set(readers.FORMATS)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def call(*args: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as leaving:
+            cli.main(list(args))
+        text = capsys.readouterr()
+        return int(leaving.value.code or 0), text.out, text.err
+
+    return call
+
+
+def test_predict_command(run: Callable[..., tuple[int, str, str]]) -> None:
+    asked = ("predict", "--model", "llama-3.1-70b", "--gpu", H100, "--tp", "4", "--batch", "32", "--zone", "quebec")
+    code, out, _ = run(*asked, "--json")
+    found = json.loads(out)
+    assert (code, found["tier"], found["predictor"]) == (0, "cfg", "roofline")
+    for key in ("ttft_s", "tpot_s", "e2e_s", "prefill_j", "decode_j", "energy_j", "operational_g", "embodied_g"):
+        figure = found["request"][key]
+        assert figure["low"] <= figure["mid"] <= figure["high"]
+    per = found["per_1k_output_tokens"]["operational_g"]["mid"]
+    assert per == pytest.approx(found["request"]["operational_g"]["mid"] * 1000 / 256)
+    code, out, _ = run(*asked)
+    assert code == 0
+    assert "tier cfg" in out
+
+
+def test_predict_refuses_what_cannot_be(run: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, err = run("predict", "--model", "llama-3.1-70b", "--gpu", H100)
+    assert (code, "use more GPUs (--tp)" in err, err.count("\n")) == (1, True, 1)
+    assert run("predict", "--model", "llama-3.1-7b", "--gpu", H100)[0] == 1
+    assert run("predict", "--model", "llama-3.1-8b", "--gpu", H100, "--batch", "0")[0] == 2
+
+
+def test_evaluate_command(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    path = file(tmp_path, SILICON + DENSE.format(b=8, ttft=50, tpot=7.5))
+    code, out, _ = run("profiles", "evaluate", str(path), "--format", "aiconfigurator", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert 0 < found["overall"]["tpot_mape"] < 1
+    code, out, _ = run("profiles", "evaluate", str(path), "--format", "aiconfigurator", "--predictor", "equations")
+    assert code == 0
+    assert "1 rows: 1 scored" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "figure", "most"),
+    [
+        ("aiconfigurator/silicon_sample.csv", "aiconfigurator", "tpot_mape", 0.15),
+        ("mlenergy/leaderboard_llm.csv", "mlenergy", "energy_mape", 0.15),
+        ("llm-inference-bench/All_results.csv", "llm-inference-bench", "tpot_mape", 0.10),
+    ],
+)
+def test_rows_it_was_fitted_to(shared: Path, name: str, kind: str, figure: str, most: float) -> None:
+    found = evaluate(shared / "profiles" / name, kind, predictor.load())
+    assert found["overall"][figure] < most
+    assert found["flagged"] <= 0.05 * found["rows"]
+    assert found["scored"] + found["flagged"] + found["repeated"] + sum(found["unknown"].values()) == found["rows"]
+
+
+def test_parameters_never_seen_have_no_deviation() -> None:
+    p = Parameters(dict(start().common), {"gpu": {"l4": {"bandwidth": 0.5}}})
+    c = columns(request.cell(H100, "llama-3.1-8b"))
+    assert p.columns(c)["bandwidth"][0] == pytest.approx(PARAMETERS["bandwidth"][0])
