@@ -17,7 +17,7 @@ from carbonfleet import cli
 from carbonfleet.cli import evaluate as evaluate_command
 from carbonfleet.cli import predict as predict_command
 from profiles.inputs import InputError
-from profiles.predict import doubt, form, predictor, readers, request, serving
+from profiles.predict import doubt, form, graph, predictor, readers, request, serving
 from profiles.predict.columns import Cell, Columns
 from profiles.predict.evaluate import evaluate
 from profiles.predict.fit import Levels, Parameters, fit, start
@@ -25,6 +25,10 @@ from profiles.predict.form import PARAMETERS
 from profiles.predict.measured import Row
 from profiles.predict.predictor import BANDED, Prediction
 from profiles.predict.residual import fit_residual
+from profiles.predict.step_profile import step_profile
+from profiles.profile import contradictions, load
+from profiles.serve import serve
+from profiles.step import StepModel
 
 H100 = "h100-sxm-80gb"
 SILICON = (
@@ -372,3 +376,74 @@ def test_parameters_never_seen_have_no_deviation() -> None:
     p = Parameters(dict(start().common), {"gpu": {"l4": {"bandwidth": 0.5}}})
     c = columns(request.cell(H100, "llama-3.1-8b"))
     assert p.columns(c)["bandwidth"][0] == pytest.approx(PARAMETERS["bandwidth"][0])
+
+
+def test_a_graph_network_by_hand() -> None:
+    """Two kernels in a row: own features pass, the neighbour's are added, the larger kernel is pooled."""
+    one, none = np.ones((1, 1)), np.zeros((1, 1))
+    w = {"own0": one, "near0": one, "bias0": np.zeros(1), "own1": one, "near1": none, "bias1": np.zeros(1)}
+    w |= {"mix": np.array([[1.0], [10.0]]), "mix_bias": np.zeros(1), "out": one, "out_bias": np.array([0.5])}
+    near = graph.mean_neighbours(2, ((0, 1),))
+    found = graph.forward(w, np.array([[[2.0], [-3.0]]]), near, np.array([[0.1]]))
+    assert found[0] == pytest.approx(max(0.0, 2.0 - 3.0) + 10 * 0.1 + 0.5)
+    found = graph.forward(w, np.array([[[2.0], [3.0]]]), near, np.array([[0.1]]))
+    assert found[0] == pytest.approx(5.0 + 1.0 + 0.5)
+
+
+def test_torch_and_numpy_run_the_same_network() -> None:
+    torch = pytest.importorskip("torch", reason="the networks are trained with torch")
+    from benchmarks.train_graph import Network
+
+    torch.manual_seed(1)
+    net = Network(3, 4)
+    rng = np.random.default_rng(0)
+    nodes, facts = rng.normal(size=(6, 5, 3)), rng.normal(size=(6, 4))
+    near = graph.mean_neighbours(5, graph.EDGES)
+    theirs = net(*(torch.tensor(x, dtype=torch.float32) for x in (nodes, near, facts))).detach().numpy()
+    assert graph.forward(net.arrays(), nodes, near, facts) == pytest.approx(theirs, abs=1e-4)
+
+
+def test_the_shipped_networks_answer() -> None:
+    c = columns(request.cell(H100, "qwen3-32b", 2, "fp8"))
+    p = predictor.load("graph").predict(c)
+    assert p.tpot_s[0] == pytest.approx(predictor.load().predict(c).tpot_s[0], rel=0.5)
+    assert np.isnan(p.power_w[0])
+    assert p.band["tpot"][0] > 1.0
+
+
+@pytest.mark.parametrize(
+    ("gpu", "model", "tp", "precision"),
+    [(H100, "llama-3.1-70b", 4, "fp8"), ("l40s", "qwen3-8b", 1, "bf16"), ("mi300x", "mixtral-8x7b", 2, "bf16")],
+)
+def test_a_predicted_profile_is_sound_and_serves(gpu: str, model: str, tp: int, precision: str) -> None:
+    cell = request.cell(gpu, model, tp, precision)
+    made = step_profile(serving.load(), cell)
+    assert contradictions(made) == []
+    steps = StepModel(made)
+    assert steps.decode_time_s(64, 64 * 1024) > steps.decode_time_s(1, 1024) > 0
+    assert steps.prefill([(4096, 0)]).time_s > steps.prefill([(512, 0)]).time_s
+    served = serve(steps, 1024, 512, 16)
+    assert served is not None
+    whole = predictor.load().predict(columns(cell, 16, 1024, 512))
+    assert served.tpot_s == pytest.approx(whole.tpot_s[0], rel=0.25)  # apart: the bunching of prompts and corrections
+    assert (made.provenance.kind, made.band.time >= 1.0) == ("predicted", True)
+
+
+def test_predict_writes_a_profile(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    code, out, _ = run("predict", "--model", "qwen3-8b", "--gpu", "l40s", "-o", str(tmp_path), "--json")
+    found = json.loads(out)
+    assert (code, load(found["profile"]).key) == (0, "l40s_qwen3-8b_tp1_bf16_vllm")
+
+
+@pytest.mark.parametrize(("name", "unknown"), [("graph", ("energy_j", "operational_g")), ("equations", ())])
+def test_what_a_predictor_does_not_know_is_null(
+    run: Callable[..., tuple[int, str, str]], name: str, unknown: tuple[str, ...]
+) -> None:
+    asked = ("predict", "--model", "qwen3-32b", "--gpu", H100, "--tp", "2", "--predictor", name)
+    code, out, _ = run(*asked, "--json")
+    figures = json.loads(out)["request"]
+    assert code == 0
+    assert figures["tpot_s"]["mid"] > 0
+    assert all(figures[key] is None for key in unknown)
+    assert name == "graph" or figures["tpot_s"]["low"] is None
+    assert "nan" not in run(*asked)[1]

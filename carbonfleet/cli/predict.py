@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from carbonfleet.cli import options as opt
 
-PREDICTORS = ("roofline", "equations")  # those of profiles.predict.predictor; a test compares them
+PREDICTORS = ("roofline", "equations", "graph")  # those of profiles.predict.predictor; a test compares them
 PRECISIONS = ("bf16", "fp16", "fp8", "int8", "fp4", "int4")
 
 
@@ -35,18 +36,31 @@ PRECISIONS = ("bf16", "fp16", "fp8", "int8", "fp4", "int4")
 @click.option(
     "--predictor", type=click.Choice(PREDICTORS), default="roofline", show_default=True, help="Which predictor."
 )
+@opt.out_option("Write the configuration's profile into this folder too, for simulate and optimize (--profiles).")
 @opt.own_catalog_option
 @opt.json_option
-def command(own_catalog: str | None, as_json: bool, **asked: Any) -> None:
+def command(own_catalog: str | None, output: Path | None, as_json: bool, **asked: Any) -> None:
     """Predict TTFT, TPOT, energy and carbon of a request from the model, the GPU and the load, with tier and band."""
     from profiles.catalog import using
 
     with using(own_catalog):
         document = _document(asked)
+        if output is not None:
+            document["profile"] = _profile(asked, output)
     if as_json:
         opt.print_json(document)
     else:
         click.echo("\n".join(_text(document)))
+
+
+def _profile(asked: dict[str, Any], folder: Path) -> str:
+    from profiles.predict import request, serving
+    from profiles.predict.step_profile import step_profile
+    from profiles.profile import save
+
+    what = request.cell(asked["gpu"], asked["model"], asked["tp"], asked["precision"], asked["engine"])
+    made = step_profile(serving.load(), what)
+    return str(save(made, folder / f"{made.key}.json"))
 
 
 def _document(asked: dict[str, Any]) -> dict[str, Any]:
@@ -101,4 +115,5 @@ def _text(d: dict[str, Any]) -> list[str]:
         f"grid: {given['intensity_g_per_kwh']:.0f} g/kWh ({given['grid']})",
         f"PUE {given['pue']:g}, {given['lifetime_years']:g} years; {given['embodied']}",
         *(f"warning: {text}" for text in d["warnings"]),
+        *([f"profile: {d['profile']}"] if "profile" in d else []),
     ]

@@ -56,6 +56,7 @@ class Predictor(Protocol):
 PREDICTORS = {
     "roofline": "profiles.predict.serving",
     "equations": "profiles.predict.equations",
+    "graph": "profiles.predict.graph",
 }
 
 

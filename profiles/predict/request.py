@@ -7,6 +7,7 @@ request holds them: TPOT x output tokens / batch on every GPU of the replica.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,9 +123,9 @@ def one(predictor: Predictor, what: Cell, batch: float, prompt: int, output: int
         )  # fmt: skip
     p = predictor.predict(c)
     g = carbon(c, p, place)
-    document = _figures(c, p, g)
+    document = {key: _told(value) for key, value in _figures(c, p, g).items()}
     tokens = {
-        key: None if value is None else {k: 1000.0 * x / output for k, x in value.items()}
+        key: None if value is None else {k: None if x is None else 1000.0 * x / output for k, x in value.items()}
         for key, value in document.items()
         if key.endswith(("_j", "_g"))
     }
@@ -163,6 +164,13 @@ def _figures(c: Columns, p: Prediction, g: Carbon) -> dict[str, dict[str, float]
         "operational_g": {k: grams * v / total["mid"] for k, v in total.items()},
         "embodied_g": {"low": embodied[0] / time, "mid": embodied[1], "high": embodied[2] * time},
     }
+
+
+def _told(figure: dict[str, float] | None) -> dict[str, float | None] | None:
+    """None for what the predictor does not know: a whole figure, or the ends of a band it does not give."""
+    if figure is None or not math.isfinite(figure["mid"]):
+        return None
+    return {key: value if math.isfinite(value) else None for key, value in figure.items()}
 
 
 def _band(mid: float, factor: float) -> dict[str, float]:

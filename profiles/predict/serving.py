@@ -66,12 +66,13 @@ class Fitted:
         """Times as the form has them, corrected figures by name, and the prompt's share of a request's joules."""
         p = self.parameters.columns(c)
         t = form.times(c, p)
-        tpot = t.tpot_s * self._factor("tpot", c)
-        ttft = t.ttft_s * self._factor("ttft", c)
-        power = np.minimum(form.power_w(c, p, t) * self._factor("power", c), c.work.world * c.work.tdp_w)
+        tpot = t.tpot_s * self.factor("tpot", c)
+        ttft = t.ttft_s * self.factor("ttft", c)
+        power = np.minimum(form.power_w(c, p, t) * self.factor("power", c), c.work.world * c.work.tdp_w)
         return t, {"tpot": tpot, "ttft": ttft, "power": power}, form.prefill_share(c, p, t)
 
-    def _factor(self, figure: str, c: Columns) -> Floats:
+    def factor(self, figure: str, c: Columns) -> Floats:
+        """What the correction of a figure multiplies it with; 1 where nothing was measured."""
         correction = self.corrections.get(figure)
         return np.exp(correction(c)) if correction is not None else np.ones(len(c))
 
