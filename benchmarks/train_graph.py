@@ -22,7 +22,7 @@ from profiles.predict.columns import Floats
 from profiles.predict.measured import Measured
 
 EPOCHS, BATCH, RATE, SEED = 60, 256, 0.01, 0
-LLMCO2_RUNS = (16, 256)  # epochs and batch on its 8,000 rows, which repeat few configurations
+LLMCO2_RUNS = (50, 256)  # epochs and batch: LLMCO2 states 50 epochs
 PROMPT, PROMPT_SCALE, WINDOW = 1155.0, 1121.0, 4096.0  # of LLMCO2's standardised column 10; its models' context
 
 

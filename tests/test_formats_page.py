@@ -9,13 +9,15 @@ import pytest
 
 from profiles.grid import read_series
 from profiles.importers import formats
+from profiles.predict import readers
 from sim.trace import read_trace
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "formats.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"### ([^\n]+)\n\n```\n(.*?)```", re.DOTALL)
 _TRACES, _REST = PAGE.split("## Grids\n")
-_GRIDS, _PROFILES = _REST.split("## Profiles\n")
-TRACES, GRIDS, PROFILES = (dict(BLOCK.findall(part)) for part in (_TRACES, _GRIDS, _PROFILES))
+_GRIDS, _MEASURED = _REST.split("## Profiles\n")
+_PROFILES, _ROWS = _MEASURED.split("## Measured rows\n")
+TRACES, GRIDS, PROFILES, ROWS = (dict(BLOCK.findall(part)) for part in (_TRACES, _GRIDS, _PROFILES, _ROWS))
 
 
 def test_every_format_of_the_table_has_a_block() -> None:
@@ -66,3 +68,11 @@ def test_every_profile_format_is_on_the_page() -> None:
     words = _PROFILES.split("###")[0].lower()
     spelt = {"helix": "helix", "llmservingsim": "llmservingsim", "splitwise": "splitwise-sim"}
     assert [form for form in formats.FORMATS if form not in shown and spelt[form] not in words] == []
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_block_of_measured_rows_is_read(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text(ROWS[name], encoding="utf-8")
+    (row,) = readers.read(file, name).rows
+    assert row.tpot_s == pytest.approx({"aiconfigurator": 0.014, "mlenergy": 0.01}.get(name, 15.5 / 1024))

@@ -19,7 +19,7 @@ from carbonfleet.cli import predict as predict_command
 from profiles.inputs import InputError
 from profiles.predict import doubt, form, graph, predictor, readers, request, serving
 from profiles.predict.columns import Cell, Columns
-from profiles.predict.evaluate import evaluate
+from profiles.predict.evaluate import FORMATS, evaluate
 from profiles.predict.fit import Levels, Parameters, fit, start
 from profiles.predict.form import PARAMETERS
 from profiles.predict.measured import Row
@@ -310,7 +310,7 @@ def test_a_model_saved_and_read_again_predicts_the_same() -> None:
 
 def test_choices_of_the_commands_are_those_of_the_library() -> None:
     assert set(predict_command.PREDICTORS) == set(predictor.PREDICTORS)
-    assert set(evaluate_command.FORMATS) == set(readers.FORMATS)
+    assert set(evaluate_command.FORMATS) == set(FORMATS)
 
 
 @pytest.fixture
@@ -447,3 +447,47 @@ def test_what_a_predictor_does_not_know_is_null(
     assert all(figures[key] is None for key in unknown)
     assert name == "graph" or figures["tpot_s"]["low"] is None
     assert "nan" not in run(*asked)[1]
+
+
+def llmco2_rows(rows: int) -> str:
+    """Two models whose labels are exact lines: prefill 1 + n / 1000, decode 2 + 3 o + o n / 1000, the second twice."""
+    lines = [",".join([*(f"g{i}" for i in range(12)), "label_prefill", "label_decode"])]
+    rng = np.random.default_rng(0)
+    for model in (-1.0, 1.0):
+        for _ in range(rows):
+            g10, g11 = rng.uniform(-1, 2), rng.uniform(-1.2, 2)
+            n, o, scale = (1155 + 1121 * g10) / 1000, g11 + 1.25, 1.5 + 0.5 * model
+            facts = [0.0, 0.0, 0.0, model, *[0.0] * 6, g10, g11]
+            lines.append(",".join(map(str, [*facts, scale * (1 + n), scale * (2 + 3 * o + o * n)])))
+    return "\n".join([*lines, lines[-1]]) + "\n"
+
+
+def test_llmco2_rows_set_their_own_scale(tmp_path: Path) -> None:
+    found = evaluate(file(tmp_path, llmco2_rows(40)), "llmco2", predictor.load())
+    assert (found["rows"], found["repeated"], found["calibrated_on"], found["scored"]) == (81, 1, 16, 64)
+    assert found["overall"]["ttft_mape"] < 1e-6
+    assert found["overall"]["tpot_mape"] < 1e-6
+    assert found["overall"]["band_coverage"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (llmco2_rows(40).replace("g11", "g12"), "rows.csv:1: g11: no such column"),
+        (llmco2_rows(3), "3 rows of one model"),
+        (llmco2_rows(40).replace("\n", "\nx,", 1), "rows.csv:2: a cell is no number"),
+    ],
+)
+def test_bad_llmco2_rows_are_refused(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(InputError) as refused:
+        evaluate(file(tmp_path, text), "llmco2", predictor.load())
+    assert told in str(refused.value)
+    with pytest.raises(InputError, match="cannot know the unit"):
+        evaluate(file(tmp_path, llmco2_rows(40)), "llmco2", predictor.load("equations"))
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_llmco2s_own_rows(shared: Path, part: str) -> None:
+    found = evaluate(shared / "llmco2" / f"{part}.csv", "llmco2", predictor.load())
+    assert found["overall"]["ttft_mape"] < 0.08
+    assert found["overall"]["tpot_mape"] < 0.03

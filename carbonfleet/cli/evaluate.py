@@ -9,7 +9,7 @@ import click
 from carbonfleet.cli import options as opt
 from carbonfleet.cli.predict import PREDICTORS
 
-FORMATS = ("aiconfigurator", "mlenergy", "llm-inference-bench")  # those of profiles.predict.readers; a test compares
+FORMATS = ("aiconfigurator", "mlenergy", "llm-inference-bench", "llmco2")  # profiles.predict.evaluate; a test compares
 
 
 @click.command(

@@ -15,6 +15,8 @@ from profiles.predict.columns import Floats
 from profiles.predict.measured import Measured
 from profiles.predict.predictor import BANDED, TIERS, Prediction, Predictor
 
+LLMCO2 = "llmco2"
+FORMATS = (*readers.FORMATS, LLMCO2)
 _KEYS = ("kind", "gpu", "model", "engine")
 
 
@@ -49,6 +51,8 @@ def evaluate(path: str | Path, kind: str, predictor: Predictor) -> dict[str, Any
     Raises:
         InputError: a file that is not of this format, or whose rows this predictor has no answer for.
     """
+    if kind == LLMCO2:
+        return _llmco2(path, predictor)
     read = readers.read(path, kind)
     rows = read.rows
     severe, why = doubt.severity(rows)
@@ -73,6 +77,17 @@ def evaluate(path: str | Path, kind: str, predictor: Predictor) -> dict[str, Any
         "groups": _groups(m, p, errors, flagged),
         "flags": [{"line": rows[i].line, "why": why[i]} for i in np.flatnonzero(flagged)],
     }
+
+
+def _llmco2(path: str | Path, predictor: Predictor) -> dict[str, Any]:
+    """LLMCO2's labels have no stated unit, so the file's own rows set the scale and no shipped predictor can."""
+    from profiles.predict import llmco2
+
+    if predictor.name != "roofline":
+        raise InputError(
+            f"{predictor.name} cannot know the unit of LLMCO2's labels", file=path, mend="leave --predictor out"
+        )
+    return llmco2.evaluate(path)
 
 
 def _errors(p: Prediction, m: Measured) -> Errors:

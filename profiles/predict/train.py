@@ -24,7 +24,7 @@ from profiles.predict.residual import fit_residual
 from profiles.predict.serving import FILE, Fitted, Serving, dump, family
 
 SEED = 0
-FOLDS = {"cfg": 4, "T1": 6}
+FOLDS = {"cfg": 4, "T1": 20}
 QUANTILE = 0.9
 _FEWEST = 5  # rows that make a band
 DOUBTED = 0.45  # a machine more of whose rows are doubtful is not learned from
