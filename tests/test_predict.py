@@ -284,6 +284,7 @@ def test_tiers() -> None:
         return int(predictor.load().predict(columns(request.cell(*names))).tier[0])
 
     assert tier(H100, "llama-3.1-70b", 4, "fp8", "vllm") == 0
+    assert tier(H100, "llama-3.3-70b", 4, "fp8", "vllm") == 0  # one shape under two names
     assert tier(H100, "mistral-small-24b") == 1
     assert tier("l40s", "llama-3.1-8b") == 2
     assert tier("mi300x", "llama-3.1-8b") == 3

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from profiles.catalog import Gpu
 from profiles.inputs import InputError
 from profiles.llm import Llm, precision_bytes
+from profiles.predict.names import measured_as
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
@@ -150,7 +151,7 @@ def word(cell: Cell, key: str) -> str:
     if key == "gpu":
         return cell.gpu.name
     if key == "model":
-        return cell.llm.name
+        return measured_as(cell.llm)
     if key == "precision":
         return cell.experts or cell.linear if cell.llm.moe else cell.linear
     if key == "kind":

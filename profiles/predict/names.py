@@ -86,6 +86,7 @@ _OWN = {
     )
 }  # fmt: skip
 
+_SHAPE = ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "experts")
 _GPUS = {
     "h100": "h100-sxm-80gb",
     "h200": "h200-sxm-141gb",
@@ -123,6 +124,16 @@ def model(name: str) -> Llm:
     except InputError:
         pass
     raise UnknownNameError("model", name, near_miss(plain.split("/")[-1], [*known, *_OWN]))
+
+
+@cache
+def measured_as(llm: Llm) -> str:
+    """The name under which a model's rows were measured: versions of one shape share theirs."""
+    try:
+        twin = model(llm.name)
+    except UnknownNameError:
+        return llm.name
+    return twin.name if all(getattr(twin, k) == getattr(llm, k) for k in _SHAPE) else llm.name
 
 
 @cache

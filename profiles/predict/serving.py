@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from profiles.inputs import read_json
 from profiles.predict import form
-from profiles.predict.columns import Cell, Columns, Floats
+from profiles.predict.columns import Cell, Columns, Floats, word
 from profiles.predict.fit import Parameters
 from profiles.predict.predictor import BANDED, Prediction
 from profiles.predict.residual import Residual
@@ -51,7 +51,7 @@ class Fitted:
     def tier(self, cell: Cell) -> int:
         """How far a configuration is from what was measured, as an index into TIERS."""
         gpus, engines = {gpu for gpu, _, _ in self.seen}, {engine for _, _, engine in self.seen}
-        if (cell.gpu.name, cell.llm.name, cell.engine) in self.seen:
+        if (cell.gpu.name, word(cell, "model"), cell.engine) in self.seen:
             return 0
         if cell.engine not in engines or cell.gpu.vendor not in self.vendors:
             return 3
