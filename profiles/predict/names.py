@@ -1,8 +1,8 @@
 """How public measurements name models, GPUs and engines, and which catalogue entry each name means.
 
 Models whose layers are not all attention (state-space or linear attention) are no catalogue entries: their shapes are
-approximated here, such layers being counted as attention over a window of 128 tokens. Shapes in `_OWN` are recalled, not
-read again: they serve to score rows of these models, no more.
+approximated here, such layers being counted as attention over a window of 128 tokens. Shapes in `_OWN` are recalled,
+not read again: they serve to score rows of these models, no more.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _shape(name: str, params: float, *shape: int, **more: Any) -> Llm:
     layers, hidden, intermediate, heads, kv_heads, head_dim, vocab = shape
     return Llm(
         name, (), layers, hidden, intermediate, heads, kv_heads, head_dim, vocab, int(params), 1 << 20,
-        "approximate, verify: shapes as recalled of the published configurations, layers without full attention approximated", **more,
+        "recalled, verify: published configurations, layers without full attention approximated", **more,
     )  # fmt: skip
 
 
