@@ -21,10 +21,11 @@ from pathlib import Path
 import simpy
 
 from sim.run import run
-from sim.scenario import BATCHING, Scenario
+from sim.scenario import Scenario
 from sim.trace import read_trace
 
 ROUNDS = 5
+BATCHING = ("chunked", "prefill-first", "static")
 TIMEOUTS = 300_000
 CONV = Path(__file__).resolve().parents[2] / "shared" / "data" / "traces" / "azure_2023_conv.csv"
 GENERATED = {"duration_s": 3502.0, "rate_per_s": 5.53, "lengths": "azure-conv"}
