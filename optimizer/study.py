@@ -112,6 +112,7 @@ class Study(Spec):
     precision: str = "bf16"
     engine: str | None = None
     profiles: list[str] = Field(default=[])
+    predict: bool = False  # profiles that are missing are predicted, with their tier and band
     own_catalog: str | None = None
     time_limit_s: Annotated[float, Field(gt=0, le=86400)] = 60.0
     gap: Annotated[float, Field(ge=0, lt=1)] = 1e-3

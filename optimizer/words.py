@@ -57,6 +57,7 @@ STUDY: Words = SHARED | {
         "precision": "numeric format; picks the profiles",
         "engine": "serving engine; picks the profiles where several fit",
         "profiles": "folders or files of profiles, used before the shipped ones",
+        "predict": "predict profiles that are missing, with their tier and band",
         "own_catalog": "folder with a gpus.csv, hosts.csv or llms.csv of your own beside the shipped ones",
         "time_limit_s": "seconds after which a solve stops with the best it has found",
         "gap": "relative distance to the bound at which a solve may stop",

@@ -69,6 +69,7 @@ def plan_scenario(plan: Plan, study: Study, window: Window | None = None) -> Sce
         controls=[_rented(row, begins) for row in plan.fleet if row.by_hour and row.on[0]],
         accounting=study.accounting,
         profiles=[located(folder) for folder in study.profiles],
+        predict=study.predict,
         own_catalog=located(study.own_catalog) if study.own_catalog else None,
     )
 

@@ -45,7 +45,7 @@ class LivePool:
     host: catalog.Host
     units: int
     profile: Profile
-    profile_path: Path
+    profile_path: Path | None  # None: predicted
     model: StepModel
     gpus_kg: Range
     host_kg: Range
@@ -144,7 +144,8 @@ def _pool(pool: Pool, site: LiveSite, library: list[tuple[Path, Profile]], scena
         what = f"{llm.name} is dense: it has no experts to spread"
         raise InputError(what, field=f"pool {pool.name}.ep", mend="drop ep")
     ep = pool.tp * pool.dp if pool.ep else 1
-    path, profile = find_profile(library, gpu.name, llm.name, pool.tp, pool.precision, pool.engine, ep)
+    wanted = (gpu.name, llm.name, pool.tp, pool.precision, pool.engine, ep)
+    path, profile = (find_or_predict if scenario.predict else find_profile)(library, *wanted)
     profile = dvfs.at_clock(profile, pool.clock)
     _check_memory(pool, gpu, profile)
     host, units = pack(pool, gpu.name)
@@ -169,6 +170,30 @@ def _pool(pool: Pool, site: LiveSite, library: list[tuple[Path, Profile]], scena
         output_j=output_j,
         token_limit=_token_limit(model, pool, _strictest(scenario)),
     )
+
+
+def find_or_predict(
+    library: list[tuple[Path, Profile]],
+    gpu: str,
+    model: str,
+    tp: int,
+    precision: str,
+    engine: str | None = None,
+    ep: int = 1,
+) -> tuple[Path | None, Profile]:
+    """As `find_profile`; where there is none, the default predictor's (no expert parallelism).
+
+    Raises:
+        InputError: nothing was measured, and the predictor does not know the configuration either.
+    """
+    try:
+        return find_profile(library, gpu, model, tp, precision, engine, ep)
+    except InputError:
+        if ep > 1:
+            raise
+        from profiles.predict.on_demand import predicted
+
+        return None, predicted(gpu, model, tp, precision, engine)
 
 
 def find_profile(
@@ -201,7 +226,7 @@ def find_profile(
         have = "; ".join(dict.fromkeys(near)) or "none for this GPU or model"
         raise InputError(
             f"no profile for {model} on {gpu} tp{tp}{_experts(ep)} {precision}",
-            mend=f"calibrate one and give its folder with --profiles (have: {have})",
+            mend=f"calibrate one and give its folder with --profiles, or say predict: true (have: {have})",
         )
     return min(fits, key=lambda fit: (fit[0].parent == shipped_folder(), _TIERS.index(fit[1].provenance.tier)))
 

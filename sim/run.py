@@ -70,7 +70,7 @@ class Run:
         named += [stream.trace for stream in self.scenario.streams]
         files = [Path(name) for name in named if name and Path(name).is_file()]
         files += catalog.own_files(self.scenario.own_catalog)
-        return [*files, *(pool.profile_path for pool in self.pools)]
+        return [*files, *(pool.profile_path for pool in self.pools if pool.profile_path)]
 
 
 def run(

@@ -208,6 +208,7 @@ class Scenario(Spec):
     regret: bool = True  # replay under perfect forecasts too, where decisions rest on forecasts
     accounting: Accounting = Accounting()
     profiles: list[str] = Field(default=[])
+    predict: bool = False  # a profile that is missing is predicted, with its tier and band
     own_catalog: str | None = None  # folder of gpus.csv, hosts.csv, llms.csv beside the shipped tables
     rate_scale: Positive = 1.0  # the trace's requests so many times as fast
     repeat: Annotated[int, Field(ge=1, le=1_000_000)] = 1

@@ -87,6 +87,7 @@ SCENARIO: Words = SHARED | {
         "regret": "replay with perfect forecasts too, where decisions rest on forecasts",
         "accounting": "the rules of the books",
         "profiles": "folders or files of profiles, used before the shipped ones",
+        "predict": "predict profiles that are missing, with their tier and band",
         "own_catalog": "folder with a gpus.csv, hosts.csv or llms.csv of your own beside the shipped ones",
         "rate_scale": "the trace's requests so many times as fast",
         "repeat": "the trace so many times in a row",

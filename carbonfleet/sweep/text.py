@@ -9,12 +9,14 @@ from carbonfleet.sweep.results import Results
 from carbonfleet.text import figure, table
 
 MOST = 20
+WIDEST = 40  # characters of a cell
 
 
 def cell(value: Any) -> str:
     """A value that was set, or a figure."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return "-" if value is None else str(value)
+        text = "-" if value is None else str(value)
+        return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
     return figure(value, 4) if isinstance(value, float) else str(value)
 
 
