@@ -2,9 +2,9 @@
 
     .venv/bin/python -m benchmarks.worth
 
-Needs the Azure 2023 conversation trace beside the checkout (shared/data/traces). Rivals carry the same demand under the same promises on the same
-profiles. Each difference is taken again under what both sides share: embodied presets, grids half or twice as dirty, a
-life of 3 or 8 years. Fleets and dispatch stay; the page says which of these turn the sign round.
+Needs the Azure 2023 conversation trace beside the checkout (shared/data/traces). Rivals carry the same demand under the
+same promises on the same profiles. Each difference is taken again under what both sides share: embodied presets, grids
+half or twice as dirty, a life of 3 or 8 years. Fleets and dispatch stay; the page says which of these turn the sign.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from carbonfleet.text import energy, figure, grams, share, table
 
 if TYPE_CHECKING:
+    from optimizer.placed import Placement
     from optimizer.plan import Plan
     from optimizer.refine import Verdict
 
@@ -37,14 +38,26 @@ def beside_report(found: dict[str, Any]) -> str:
         blocks.append([f"{what} of the plan's typical days ({grams(year['planned_g'])}); {energy(year['energy_j'])}"])
     if "replace_or_keep" in found:
         rows = [_even(row) for row in found["replace_or_keep"]]
-        head = ["embodied by", "keep", "replace", "less", "even at g/kWh", "even at years"]
-        blocks.append(["replace or keep:", *table(head, rows, text_columns=1)])
+        head = [
+            "embodied by",
+            "keep",
+            "replace",
+            "less",
+            "even at g/kWh",
+            "at years",
+            "at host power",
+            "paper's direction",
+        ]
+        told = "the paper's direction: old GPUs where the grid is cleaner than that, new ones where it is not"
+        blocks.append(["replace or keep:", *table(head, rows, text_columns=1), told])
     return "\n\n".join("\n".join(block) for block in blocks)
 
 
 def _even(row: dict[str, Any]) -> list[str]:
     even = [figure(row[key]) for key in ("breakeven_intensity_g_per_kwh", "breakeven_lifetime_years")]
     better = "keep" if row["keep_wins"] else "replace"
+    hosts = row["breakeven_host_power_share"]
+    even += ["-" if hosts is None else f"x {figure(hosts)}", "holds" if row["paper_direction_holds"] else "does not"]
     return [f"{row['preset']}, {row['boundary']}", grams(row["keep_g"]), grams(row["new_g"]), better, *even]
 
 
@@ -87,13 +100,39 @@ def _proof(plan: Plan) -> list[str]:
 def _fleet(plan: Plan) -> list[str]:
     """What to buy or keep, and how to run it."""
     rows = []
+    models = {row.model for row in plan.fleet}
     for row in plan.fleet:
-        owned = " (owned)" if row.owned else ""
-        setting = [f"tp{row.tp}", f"{row.max_batch}", row.tier]
+        owned = " (owned)" if row.owned else f" ({row.tenure})" if row.tenure != "buy" else ""
+        setting = [_configured(row, len(models) > 1), f"{row.max_batch}", row.tier]
         carbon = [share(row.share, 1.0), share(row.utilisation, 1.0), grams(row.operational_g), grams(row.embodied_g)]
         rows.append([f"{row.units} x {row.host}{owned}", row.site, *setting, *carbon])
-    head = ["units", "site", "tp", "batch", "tier", "traffic", "busy", "operational", "embodied"]
-    return table(head, rows, text_columns=2)
+    head = ["units", "site", "runs", "batch", "tier", "traffic", "busy", "operational", "embodied"]
+    return [*table(head, rows, text_columns=2), *_by_year(plan)]
+
+
+def _configured(row: Placement, name_model: bool) -> str:
+    """A pool's configuration: what is as usual goes without saying."""
+    words = [row.model] if name_model else []
+    words += [f"tp{row.tp}", *([] if row.precision == "bf16" else [row.precision])]
+    words += [f"clock {row.clock:g}"] if row.clock < 1.0 else []
+    return " ".join([*words, *([row.role] if row.role != "both" else [])])
+
+
+def _by_year(plan: Plan) -> list[str]:
+    """Units on year by year where that changes, what is sold, and what a site is charged for its highest hour."""
+    lines = []
+    for row in plan.fleet:
+        if len(set(row.on)) > 1 or row.on[0] != row.units:
+            sold = ", ".join(f"{count} sold in year {year}" for year, count in row.sold.items())
+            lines.append(f"  {row.pool}: on by year {', '.join(map(str, row.on))}{'; ' + sold if sold else ''}")
+    for charge in plan.charges:
+        limit = "" if charge["limit_kw"] is None else f" of at most {figure(charge['limit_kw'], 4)}"
+        paid = f", {figure(charge['usd'], 4)} usd" if charge["usd"] else ""
+        lines.append(f"  {charge['site']}, year {charge['year']}: {figure(charge['kw'], 4)} kW{limit} drawn{paid}")
+    trends = [
+        f"{100 * row['intensity_trend_per_year']:+g} % a year {grams(row['operational_g'])}" for row in plan.trends
+    ]
+    return [*lines, f"  operational on grids that get cleaner, this fleet as it is: {', '.join(trends)}"]
 
 
 def _unused(plan: Plan) -> list[str]:
@@ -121,4 +160,9 @@ def _replay(verdict: Verdict | None) -> list[str]:
     ]
     word = "verified" if verdict.verified else f"unverified ({'; '.join(verdict.misses)})"
     head = f"replay of {verdict.requests:,} requests over {verdict.horizon_s / 3600:,.1f} h: {word}"
-    return [head, *table(["", "plan", "replay", "difference"], rows), *_indented(verdict.notes)]
+    lost = [
+        f"without {each.lost}: {'nothing left to serve' if each.attainment is None else share(each.attainment, 1.0)}"
+        + ("" if each.attainment is None else " of requests keep the limits")
+        for each in verdict.losses
+    ]
+    return [head, *table(["", "plan", "replay", "difference"], rows), *_indented([*lost, *verdict.notes])]

@@ -113,7 +113,9 @@ def replace_or_keep(study: Study) -> list[dict[str, Any]]:
 
     With O the operational grams of what is owned alone, N those of the best new fleet and E its avoidable embodied
     grams: keeping wins below intensity x E / (O - N), and with new hardware that lives shorter than E's lifetime x
-    E / (O - N) (of lives at least as long as the horizon; host and GPU lives moved together).
+    E / (O - N) (of lives at least as long as the horizon; host and GPU lives moved together). With the hosts' part of O
+    and N scaled together, keeping wins while hosts draw less than a share of what they are billed; None: they all turn
+    nothing. The paper's direction (old GPUs where the grid is clean, new ones where it is not) holds where O > N.
 
     Raises:
         InputError: nothing is owned, or nothing can be bought.
@@ -141,6 +143,8 @@ def replace_or_keep(study: Study) -> list[dict[str, Any]]:
                 "keep_g": old.carbon_g,
                 "new_g": new.carbon_g,
                 "keep_wins": old.carbon_g < new.carbon_g,
+                "paper_direction_holds": saved > 0,
+                "breakeven_host_power_share": _even_hosts(study, old, new) if boundary == "server" else None,
                 "mean_intensity_g_per_kwh": mean,
                 "breakeven_intensity_g_per_kwh": None if factor is None else mean * factor,
                 "breakeven_lifetime_years": None
@@ -149,3 +153,23 @@ def replace_or_keep(study: Study) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _even_hosts(study: Study, old: Plan, new: Plan) -> float | None:
+    """By what all hosts' power must be multiplied for both to emit the same; None where no factor does that."""
+    hosts_old, hosts_new = _host_g(study, old), _host_g(study, new)
+    if hosts_old == hosts_new:
+        return None
+    even = (new.carbon_g - hosts_new - (old.carbon_g - hosts_old)) / (hosts_old - hosts_new)
+    return even if even >= 0.0 else None
+
+
+def _host_g(study: Study, plan: Plan) -> float:
+    """Grams of a plan's hosts beside their GPUs."""
+    pue = {site.name: site.pue for site in study.sites}
+    found = 0.0
+    for row in plan.fleet:
+        watts = catalog.host(row.host).power_w * pue[row.site]
+        for part in plan.slices:
+            found += watts * row.on[part["year"]] * part["seconds"] * part["intensity_g_per_kwh"][row.site]
+    return found / JOULES_PER_KWH

@@ -15,6 +15,7 @@ from optimizer.beside import front, replace_or_keep, rivals
 from optimizer.hours import redispatch
 from optimizer.refine import confirmed
 from optimizer.study import Infeasible, Study
+from profiles import catalog
 from profiles.inputs import InputError
 from sim.run import run as simulate
 
@@ -144,6 +145,34 @@ def test_old_units_win_where_the_grid_is_clean_and_lose_where_it_is_dirty() -> N
     assert not above["keep_wins"] or 2.0 * even > 2900.0
     with pytest.raises(InputError, match="needs owned units"):
         replace_or_keep(study())
+
+
+def test_at_the_printed_host_power_keeping_and_replacing_emit_the_same(tmp_path: Any) -> None:
+    """Both hosts' watts are multiplied by what is printed, and the question is put again."""
+
+    def asked(factor: float) -> Study:
+        folder = tmp_path / str(factor)
+        folder.mkdir()
+        head = "name,gpu,gpus,cpus,dram_gb,ssd_tb,nics,chassis_2u,fans,power_w,source"
+        rows = [f"old,{L4},8,2,512,8,2,1,2,{factor * 900},test", f"new,{H100},4,2,512,8,2,1,2,{factor * 700},test"]
+        (folder / "hosts.csv").write_text("\n".join([head, *rows]))
+        return study(
+            sites=[{"name": "here", "grid": "60"}],
+            own_catalog=str(folder),
+            owned=[{"gpu": L4, "site": "here", "units": 60, "host": "old", "max_batch": [8]}],
+            catalogue=[{"gpu": H100, "host": "new", "max_batch": [64]}],
+        )
+
+    first = asked(1.0)
+    with catalog.using(first.own_catalog):
+        row = next(iter(replace_or_keep(first)))
+    even = row["breakeven_host_power_share"]
+    assert row["paper_direction_holds"]
+    assert 0.0 < even < 10.0
+    again = asked(round(even, 6))
+    with catalog.using(again.own_catalog):
+        row = next(iter(replace_or_keep(again)))
+    assert row["keep_g"] == pytest.approx(row["new_g"], rel=0.01)  # joules are priced anew at each fleet's utilisation
 
 
 def test_the_command_prints_what_stands_beside_the_plan(tmp_path: Any) -> None:
