@@ -16,6 +16,7 @@ from optimizer.program import Program
 from optimizer.solver import Solution
 
 _WATTS = "W "
+_NOISE = 1e-9  # of the objective: what two sums of the same amounts may differ by
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,8 @@ def _row(answer: Answer, word: str, step: float, solution: Solution) -> Shadow:
         objective = solution.objective
     at_least = 0.0 if bound is None else max(0.0, bound - objective)
     at_most = None if solution.bound is None else max(0.0, mine - solution.bound)
+    if at_most is not None and at_most <= _NOISE * abs(mine):
+        at_most = 0.0
     saved = mine - objective
     fleet = words(fleet_of(answer.market, solution.units)) if gained else ""
     years = answer.study.horizon_years

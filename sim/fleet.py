@@ -15,6 +15,7 @@ from sim.control.forecast import DAY_S, Believed
 from sim.scenario import Accounting, Pool, Scenario, Site
 
 Range = tuple[float, float, float]  # low, mid, high
+_SHOWN = 6  # configurations named where the wanted one is missing
 _TIERS = ("T0", "cfg", "T1", "T2", "T3")
 
 
@@ -218,17 +219,21 @@ def find_profile(
         if not fits and engines:
             raise InputError(f"no profile with engine {engine}", field="engine", mend=near_miss(engine, engines))
     if not fits:
-        near = sorted(
-            f"{p.model} on {p.gpu} tp{p.tp}{_experts(p.ep)} {p.precision}"
-            for _, p in library
-            if p.gpu == gpu or p.model == model
-        )
-        have = "; ".join(dict.fromkeys(near)) or "none for this GPU or model"
+        have = _nearest(library, gpu, model)
         raise InputError(
             f"no profile for {model} on {gpu} tp{tp}{_experts(ep)} {precision}",
             mend=f"calibrate one and give its folder with --profiles, or say predict: true (have: {have})",
         )
     return min(fits, key=lambda fit: (fit[0].parent == shipped_folder(), _TIERS.index(fit[1].provenance.tier)))
+
+
+def _nearest(library: list[tuple[Path, Profile]], gpu: str, model: str) -> str:
+    """Configurations there are: of this GPU first, then of this model."""
+    near = [(p.gpu != gpu, f"{p.model} on {p.gpu} tp{p.tp}{_experts(p.ep)} {p.precision}") for _, p in library
+            if gpu == p.gpu or model == p.model]  # fmt: skip
+    names = list(dict.fromkeys(name for _, name in sorted(near)))
+    more = f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return "; ".join(names[:_SHOWN]) + more or "none for this GPU or model"
 
 
 def _experts(ep: int) -> str:
