@@ -91,6 +91,8 @@ def play(
         send, finished = dispatch.quick()
         for instance in instances:
             instance.on_finish = finished
+            if isinstance(instance, Quick):
+                instance.alone = True
     gaps = Spool("d", 4, scratch)
     pasts = _pasts(requests, instances, pools, horizon_s, gaps)
     _feed(dispatch, send, pasts if requests.shelf.on_disk else [], progress)

@@ -31,6 +31,8 @@ class PagedKv:
         self.longest = self.blocks * block  # tokens of the longest request that could be served alone
         self.roomy_tokens: float = self.longest  # below this bound nothing need be counted
         self._roomy = int(self.blocks * (1.0 - WATERMARK))
+        # a prompt, the sequences and a block more for each fit for certain below this, nothing being reserved
+        self.ample_tokens = min(0.98 * self.longest, (self._roomy - 1) * block)
 
     def take(
         self, index: int, tokens: int, output: int, batch: int, total: int, running: Mapping[int, Mark], counter: int

@@ -1,39 +1,86 @@
 """The common case in fewer calls: chunked prefill, plain paged memory, the leap engine.
 
-The rules are those of `Instance` and `Stepper`, flattened; whatever is unusual (several prompts at once, a prompt in
-pieces, full memory, a preempted request) goes their way. The stepping engine never comes here, so that the tests that
-hold both engines equal hold this to the plain rules, bit for bit.
+A prompt that joins the batch whole is planned when it arrives, from the boundary where its step begins to that where it
+ends, and booked there: nothing outside sees what lies between. So a request costs two boundaries, its first token and
+its last. What is unusual (several prompts at once, a prompt in pieces, memory nearly full, a sequence that ends in the
+very step) goes the way of `Instance` and `Stepper`, whose rules these are. The stepping engine never comes here, so
+that the tests that hold both engines equal hold this to the plain rules, bit for bit.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from heapq import heappop, heappush
+from typing import Any
 
+from profiles.step import MixedStep
 from sim.engine.clock import TIE_S
-from sim.engine.instance import Instance, Prompt
+from sim.engine.instance import Instance
+from sim.engine.leap import boundary_after
 from sim.engine.ledger import GAP_OF_ROW, GAPS_BY_STEP, NO_GAPS, pack_chunk, pack_row, pack_stay
+from sim.engine.memory import PagedKv
 from sim.engine.requests import COMPLETED
 from sim.engine.stepper import DECODING, FOREVER, IDLE, PREFILLING
 
+JOINING = 4  # a state more: a prompt's step is planned, or under way
+
 
 class Quick(Instance):
-    """As `Instance`; see the module's text."""
+    """As `Instance`; see the module's text.
 
-    __slots__ = ()
+    `alone` says that nothing but the trace's arrivals comes between two boundaries: what ends before the next one is
+    booked at once.
+    """
+
+    __slots__ = ("alone", "join")
+    kv: PagedKv
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.alone = False
+        self.join: tuple[int, int, float, MixedStep]  # who, after which boundary of the leap, when that is, the step
+
+    def arrive(self, index: int, now_s: float, next_s: float) -> None:
+        """As Instance's; whoever can join the batch at the next boundary is planned to."""
+        state = self.state
+        if state == DECODING:
+            if not self.waiting:
+                a_s, c_s, _, _, _ = self.line  # type: ignore[misc]
+                steps, at_s = boundary_after(
+                    self.anchor_s, a_s, c_s, self.batch, self.anchor_kv, now_s, self.steps + 1, self.target
+                )
+                if steps < self.target and self._plan_join(index, steps, at_s, next_s):
+                    return
+        elif state == JOINING:
+            if self._to_begin(now_s):
+                self._plainly(now_s)
+        elif state == IDLE and next_s > now_s + TIE_S and self._plan_join(index, 0, now_s, next_s):
+            return
+        super().arrive(index, now_s, next_s)
+
+    def intervene(self, now_s: float, action: Callable[[], None]) -> None:
+        """As Instance's."""
+        if self.state == JOINING:
+            self._plainly(now_s)
+        super().intervene(now_s, action)
 
     def _boundary(self) -> None:
         if self.state == DECODING:
             self.steps = self.target
             if self.finishing[0][0] <= self.counter + self.target:
                 self._end_leap()
+        elif self.state == JOINING:
+            self._end_join()
         elif self.state == PREFILLING:
-            self._end_chunk()
+            self._settle_prefill()
         batch, kv = self.batch, self.kv
         if batch and self.offsets + batch * (self.counter + self.steps + kv.block) > kv.roomy_tokens:
             self._make_room()
-        if self.waiting or self.prefilling:
-            if self._take_one():
+        waiting = self.waiting
+        if waiting or self.prefilling:
+            if len(waiting) == 1 and self._plan_join(waiting[0], self.steps, self.alarm_s, 0.0):
+                waiting.popleft()
                 return
             chunks = self.batching.plan(self)
             if chunks:
@@ -46,10 +93,6 @@ class Quick(Instance):
 
     def _end_leap(self) -> None:
         """Book a leap whose last step lets sequences finish, and let them go."""
-        if self.stalled:
-            self._settle_decode()
-            self._finish_due()
-            return
         steps, batch, start_s, end_s, counter = self.steps, self.batch, self.anchor_s, self.alarm_s, self.counter
         a_s, c_s, power_w, _, outside = self.line  # type: ignore[misc]
         rows, stays, requests = self.rows, self.ledger.stays, self.requests
@@ -73,74 +116,95 @@ class Quick(Instance):
         if not self.batch:
             self.counter = 0
 
-    def _end_chunk(self) -> None:
-        """Book a step with one whole prompt, which then joins the batch."""
-        chunks = self.chunks
-        prompt, new = chunks[0]
-        index, requests, counter = prompt.index, self.requests, self.counter
-        output = requests.output[index]
+    # ---- a prompt joins -------------------------------------------------------------------------------------------
+
+    def _plan_join(self, index: int, steps: int, at_s: float, next_s: float) -> bool:
+        """Plan a step with one whole prompt beside the batch, after `steps` of the leap, at `at_s`.
+
+        Returns:
+            False when that is not how things would go.
+        """
+        requests, batch, kv = self.requests, self.batch, self.kv
+        tokens, counter = requests.prompt[index], self.counter + steps
+        total = self.offsets + batch * counter
         if (
-            len(chunks) > 1
-            or prompt.left > new
-            or output == 1
+            batch >= self.max_seqs
+            or tokens > self.max_tokens - batch
+            or total + batch * kv.block + tokens > kv.ample_tokens
+            or (batch and self.finishing[0][0] <= counter + 1)
+            or requests.output[index] == 1
             or requests.produced[index]
-            or self.stalled
-            or (self.batch and self.finishing[0][0] <= counter + 1)
+            or self.prefilling
+            or self.actions
         ):
-            self._settle_prefill()
-            return
-        _, power_w, prefill_s, decode_a_s, decode_c_s, outside = self.step  # type: ignore[misc]
-        rows, start_s, end_s, batch = self.rows, self.anchor_s, self.alarm_s, self.batch
-        self.ledger.chunks += pack_chunk(index, len(rows), prefill_s)
-        if outside:
-            self.ledger.extrapolated_s += end_s - start_s
+            return False
+        model = self.model
+        step = model.mixed_one(tokens, 0, batch, total) if batch else model.prefill_one(tokens)
+        self.join = index, steps, at_s, step
+        self.alarm_s = end_s = at_s + step[0]
+        due_s = end_s + TIE_S
+        if self.alone and next_s > due_s:
+            self._end_join()
+            self._go_on()
+            return True
+        self.state = JOINING
+        alarm = self.alarm
+        alarm.due_s = due_s
+        heappush(alarm.pending, (due_s, alarm.priority, next(alarm.ids), alarm))
+        return True
+
+    def _end_join(self) -> None:
+        """Book the leap up to the step with the prompt, and that step; the request joins the batch."""
+        index, steps, at_s, step = self.join
+        _, power_w, prefill_s, decode_a_s, decode_c_s, outside = step
+        rows, ledger, batch, counter, end_s = self.rows, self.ledger, self.batch, self.counter, self.alarm_s
+        if steps:
+            a_s, c_s, before_w, _, beyond = self.line  # type: ignore[misc]
+            start_s = self.anchor_s
+            rows += pack_row(start_s, at_s, before_w, a_s, c_s, batch, self.anchor_kv, counter, steps, GAPS_BY_STEP)
+            if beyond:
+                ledger.extrapolated_s += at_s - start_s
+            counter += steps
+            self.steps = 0
+        ledger.chunks += pack_chunk(index, len(rows), prefill_s)
         if batch:
-            rows += pack_row(start_s, end_s, power_w, decode_a_s, decode_c_s, batch, 0, counter, 1, GAP_OF_ROW)
+            rows += pack_row(at_s, end_s, power_w, decode_a_s, decode_c_s, batch, 0, counter, 1, GAP_OF_ROW)
             counter += 1
         else:
-            rows += pack_row(start_s, end_s, power_w, 0.0, 0.0, 0, 0, 0, 0, NO_GAPS)
-        self.prefilling.popleft()
-        self.kv.release(prompt.total)
+            rows += pack_row(at_s, end_s, power_w, 0.0, 0.0, 0, 0, 0, 0, NO_GAPS)
+        if outside:
+            ledger.extrapolated_s += end_s - at_s
+        requests = self.requests
+        arrival_s = requests.arrival_s[index]
+        requests.start_s[index] = at_s if at_s > arrival_s else arrival_s
         requests.produced[index] = 1
         requests.first_token_s[index] = end_s
-        offset, ends_at = requests.prompt[index] + 1 - counter, counter + output - 1
+        offset, ends_at = requests.prompt[index] + 1 - counter, counter + requests.output[index] - 1
         self.running[index] = (offset, ends_at, len(rows))
-        self.counter, self.batch = counter, batch + 1
+        self.counter, self.batch, self.line = counter, batch + 1, None
         self.offsets += offset
         heappush(self.finishing, (ends_at, index))
 
-    def _take_one(self) -> bool:
-        """Start a step with the one prompt that waits, whole; False when that is not how things are."""
-        waiting, requests, batch, kv = self.waiting, self.requests, self.batch, self.kv
-        if len(waiting) != 1 or self.prefilling or batch >= self.max_seqs:
-            return False
-        index = waiting[0]
-        tokens = requests.prompt[index]
-        if requests.produced[index] or tokens > self.max_tokens - batch:
-            return False
-        counter = self.counter + self.steps
-        total = self.offsets + batch * counter
-        if total + batch * kv.block + tokens > 0.98 * kv.roomy_tokens:
-            return False  # near the limit blocks are counted
-        if kv.take(index, tokens, 0, batch, total, self.running, counter) < 0:
-            return False
-        waiting.popleft()
-        now_s, arrival_s = self.alarm_s, requests.arrival_s[index]
-        requests.start_s[index] = now_s if now_s > arrival_s else arrival_s
-        prompt = Prompt(index, tokens, tokens)
-        self.prefilling.append(prompt)
-        if self.steps:
-            self._settle_decode()
-        self.line = None
-        model = self.model
-        step = model.mixed_one(tokens, 0, batch, total) if batch else model.prefill_one(tokens)
-        self.step, self.chunks = step, [(prompt, tokens)]
-        self.anchor_s, self.state = now_s, PREFILLING
-        alarm = self.alarm
-        self.alarm_s = end_s = now_s + step[0]
-        alarm.due_s = due_s = end_s + TIE_S
-        heappush(alarm.pending, (due_s, alarm.priority, next(alarm.ids), alarm))
-        return True
+    def _to_begin(self, now_s: float) -> bool:
+        """Whether the planned step has not begun."""
+        _, steps, at_s, _ = self.join
+        return steps > self.steps and now_s <= at_s + TIE_S
+
+    def _plainly(self, now_s: float) -> None:
+        """Take a plan back: into a leap that is cut where the step would begin, or into the prefill that has begun."""
+        index, steps, at_s, step = self.join
+        self.waiting.appendleft(index)
+        self.alarm_s = at_s
+        if self._to_begin(now_s):
+            self.target, self.state = steps, DECODING
+            self.alarm.set(at_s + TIE_S)
+            return
+        self.steps = steps
+        prompt = self.admit()
+        assert prompt is not None
+        self.begin_prefill([(prompt, prompt.left)], step)
+
+    # ---- decode ---------------------------------------------------------------------------------------------------
 
     def _go_on(self) -> None:
         """Decode as far as the plan holds."""
