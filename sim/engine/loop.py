@@ -107,6 +107,7 @@ def play(
             instance.abandon()
     if controls:
         controls.world.switch.close_books(math.inf)
+    requests.close()
     for past in pasts:
         past.close()
     return Played(requests, instances, pasts, gaps, loop_s, clock.now if stopped else None, controls)

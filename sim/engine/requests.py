@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import MutableSequence, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sim.columns import Floats, Shelf
+from sim.columns import Code, Floats, Shelf
 from sim.trace import Trace
 
 if TYPE_CHECKING:
@@ -18,6 +19,14 @@ WAITING, COMPLETED, REJECTED = 0, 1, 2
 
 
 Prefixes = tuple[Sequence[int], Sequence[int], int]  # block ids, where each request's begin, tokens of a block
+
+
+_OWN: dict[str, Code] = {
+    "status": "B",
+    **dict.fromkeys(("instance",), "q"),
+    **dict.fromkeys(("weight", "produced", "cached"), "i"),
+    **dict.fromkeys(("start_s", "first_token_s", "finish_s"), "d"),
+}
 
 
 class Requests:
@@ -41,15 +50,15 @@ class Requests:
         self._queued: MutableSequence[float] | None = None
         self.prompt: Sequence[int] = self._given(trace.prompt_tokens)
         self.output: Sequence[int] = self._given(trace.output_tokens)
-        self.status: MutableSequence[int] = shelf.column("B")
-        self.instance: MutableSequence[int] = shelf.column("q")
+        self.status: MutableSequence[int] = self._own("B")
+        self.instance: MutableSequence[int] = self._own("q")
         self.prefiller: MutableSequence[int] | None = None  # 1 + the instance that handed it over; 0 where none did
-        self.weight: MutableSequence[int] = shelf.column("i")
-        self.produced: MutableSequence[int] = shelf.column("i")
-        self.cached: MutableSequence[int] = shelf.column("i")
-        self.start_s: MutableSequence[float] = shelf.column("d", np.nan)
-        self.first_token_s: MutableSequence[float] = shelf.column("d", np.nan)
-        self.finish_s: MutableSequence[float] = shelf.column("d", np.nan)
+        self.weight: MutableSequence[int] = self._own("i")
+        self.produced: MutableSequence[int] = self._own("i")
+        self.cached: MutableSequence[int] = self._own("i")
+        self.start_s: MutableSequence[float] = self._own("d", math.nan)
+        self.first_token_s: MutableSequence[float] = self._own("d", math.nan)
+        self.finish_s: MutableSequence[float] = self._own("d", math.nan)
         self.model: Sequence[int] | None = None if trace.model is None else self._given(trace.model)
         self.prefixes: Prefixes | None = None
         if trace.hash_ids is not None and trace.hash_offsets is not None:
@@ -65,6 +74,17 @@ class Requests:
     def _given(self, column: Any) -> Any:
         """A column of the trace: lists are quickest to look into, but take ten times the room."""
         return memoryview(column) if self.shelf.on_disk else column.tolist()
+
+    def _own(self, code: Code, fill: float = 0) -> Any:
+        """A column of the run: a list while a short run goes on."""
+        return self.shelf.column(code, fill) if self.shelf.on_disk else [fill] * self.size
+
+    def close(self) -> None:
+        """Nothing is written any more: from now on every column of the run is an array to numpy."""
+        for name, code in _OWN.items():
+            column = getattr(self, name)
+            if isinstance(column, list):
+                setattr(self, name, np.array(column, code).data)
 
     def queue_at(self, index: int, time_s: float) -> None:
         """A request comes to an instance later than it arrived."""
