@@ -1,12 +1,13 @@
 """SimPy's environment with events at exact instants.
 
 `Environment.schedule` adds a delay to the present, which rounds; both engines must queue a boundary at the very same
-float, so events are queued at their absolute time. At equal times the lower priority number comes first: arrivals (0)
-before the boundaries of instances (1 + index), so that ties never depend on the order of scheduling.
+float, so events are queued at their absolute time. At equal times arrivals come first, which are not queued, then the
+lower priority number, boundaries of instances last (1 + index): ties never depend on the order of scheduling.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 from typing import Any
@@ -22,7 +23,7 @@ class Alarm(Event):
     """A bare event that is set again and again; an earlier setting that is still queued is passed over."""
 
     def __init__(self, clock: Clock, priority: float, callback: Callable[[], None]) -> None:
-        self.callbacks = []  # never SimPy's way: `Clock.play` calls `callback`
+        self.callbacks = []  # never SimPy's way: `Clock.run_to` calls `callback`
         self.callback = callback
         self.due_s = -1.0
         self.priority = priority
@@ -51,19 +52,26 @@ class Clock(Environment):
         return self._eid
 
     def stop(self) -> None:
-        """End `play` before its next event; safe to call from a signal handler."""
+        """End `run_to` before its next event; safe to call from a signal handler."""
         heappush(self.pending, (-1.0, 0, next(self.ids), _STOP))
 
-    def play(self) -> None:
-        """Run until nothing is queued or somebody stops it: SimPy's own loop, with a short way for alarms."""
+    def run_to(self, end_s: float) -> bool:
+        """Run what is queued before `end_s`, which is now then: SimPy's own loop, with a short way for alarms.
+
+        Returns:
+            False when somebody stopped it.
+        """
         pending = self.pending
-        while pending:
+        while pending and pending[0][0] < end_s:
             time_s, _, _, alarm = entry = heappop(pending)
             if type(alarm) is not Alarm:
                 if alarm is _STOP:
-                    return
+                    return False
                 heappush(pending, entry)
                 self.step()
             elif alarm.due_s == time_s:
                 self._now = time_s
                 alarm.callback()
+        if end_s < math.inf:
+            self._now = end_s
+        return True

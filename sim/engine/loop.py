@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from sim.control.start import Controls, start
 from sim.control.world import World
 from sim.engine.batching import POLICIES
 from sim.engine.charge import Owned
-from sim.engine.clock import Alarm, Clock
+from sim.engine.clock import Clock
 from sim.engine.counted import Counted
 from sim.engine.dispatch import Dispatch, lanes
 from sim.engine.instance import Instance
@@ -95,11 +96,10 @@ def play(
                 instance.alone = True
     gaps = Spool("d", 4, scratch)
     pasts = _pasts(requests, instances, pools, horizon_s, gaps)
-    _feed(dispatch, send, pasts if requests.shelf.on_disk else [], progress)
     if interrupt is not None:
         interrupt.bind(clock)
     began = perf_counter()
-    clock.play()
+    _drive(dispatch, send, pasts if requests.shelf.on_disk else [], progress)
     loop_s = perf_counter() - began
     stopped = interrupt is not None and interrupt.asked
     if stopped:
@@ -139,40 +139,29 @@ def _controls(scenario: Scenario, dispatch: Dispatch, pools: list[LivePool], hor
     return start(scenario, World(dispatch, pools, horizon_s, fresh, forecasts, host_power))
 
 
-def _feed(
+def _drive(
     dispatch: Dispatch,
     send: Callable[[int, float, float], None],
     pasts: list[Past],
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Set the alarm of the arrivals: one after the other, each when it comes; now and then, have `pasts` let go."""
-    requests = dispatch.requests
+    """Send the arrivals, each when it comes, and let everything end; now and then, have `pasts` let go."""
+    requests, run_to = dispatch.requests, dispatch.clock.run_to
     arrival_s, size = requests.arrival_s, requests.size
-    turn = iter(range(size))
-    pause = LOOK_EVERY
-
-    def arrive() -> None:
-        index = next(turn)
-        following = index + 1
-        next_s = math.inf
-        if following < size:
-            next_s = arrival_s[following]
-            arrivals.set(next_s)
-        send(index, arrival_s[index], next_s)
-        if following == pause:
-            rest(following)
-
-    def rest(following: int) -> None:
-        nonlocal pause
-        pause = following + LOOK_EVERY
-        for past in pasts:
-            past.let_go()
-        requests.shelf.release()
-        if progress is not None:
-            progress(following, size)
-
-    arrivals = Alarm(dispatch.clock, 0, arrive)
-    arrivals.set(arrival_s[0])
+    for first in range(0, size, LOOK_EVERY):
+        following = first + LOOK_EVERY
+        next_s = chain(arrival_s[first + 1 : following + 1], [math.inf])
+        for index, now_s, then_s in zip(range(first, size), arrival_s[first:following], next_s, strict=False):
+            if not run_to(now_s):
+                return
+            send(index, now_s, then_s)
+        if following <= size:
+            for past in pasts:
+                past.let_go()
+            requests.shelf.release()
+            if progress is not None:
+                progress(following, size)
+    run_to(math.inf)
 
 
 def _instances(dispatch: Dispatch, pools: list[LivePool], leaping: bool) -> list[Instance]:
