@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sim.columns import Shelf
 from sim.engine.clock import TIE_S
 from sim.engine.leap import boundary_after, boundary_s
-from sim.engine.ledger import ROW_BYTES, Floats, Ledger
+from sim.engine.ledger import Floats, Ledger
 
 
 class Owned:
@@ -50,10 +50,8 @@ def _charge(ledger: Ledger, busy_s: Floats, energy_j: Floats, gram_j: Floats) ->
     seconds, per_context_s = decode_seconds(rows)
     own_g, per_context_g = power_w * seconds * intensity, power_w * per_context_s * intensity
     _split_where_the_intensity_changes(ledger, rows, own_g, per_context_g)
-    index, offset, joined, left = np.frombuffer(ledger.stays).reshape(-1, 4).T
-    who, first, after = index.astype(np.int64), _row(joined), _row(left)
-    chunk_of, before, chunk_s = np.frombuffer(ledger.chunks).reshape(-1, 3).T
-    owner, row = chunk_of.astype(np.int64), _row(before)
+    who, offset, first, after = ledger.stayed()
+    owner, row, chunk_s = ledger.chunked()
     chunk_j = chunk_s * power_w[row]
 
     def share(column: Floats, own: Floats, per_context: Floats, of_chunk: Floats) -> None:
@@ -75,10 +73,6 @@ def decode_seconds(rows: dict[str, Floats]) -> tuple[Floats, Floats]:
 
 def _running(values: Floats) -> Floats:
     return np.concatenate(([0.0], np.cumsum(values)))
-
-
-def _row(end_bytes: Floats) -> NDArray[np.int64]:
-    return end_bytes.astype(np.int64) // ROW_BYTES
 
 
 def _mean_intensity(ledger: Ledger, from_s: Floats, to_s: Floats) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.engine.ledger import ROW_BYTES, Floats, Ledger
+from sim.engine.ledger import Floats, Ledger
 
 MINUTE_S = 60.0
 
@@ -39,10 +39,10 @@ def add_minutes(sums: Floats, ledger: Ledger, edges_s: Floats) -> None:
 def held_tokens(ledger: Ledger) -> Floats:
     """KV tokens of the running sequences, by row of a ledger: the mean over its steps."""
     rows = ledger.table()
-    _, offset, joined, left = np.frombuffer(ledger.stays).reshape(-1, 4).T
+    _, offset, first, after = ledger.stayed()
     change = np.zeros(rows["batch"].size + 1)
-    np.add.at(change, (joined // ROW_BYTES).astype(np.int64), offset)
-    np.add.at(change, (left // ROW_BYTES).astype(np.int64), -offset)
+    np.add.at(change, first, offset)
+    np.add.at(change, after, -offset)
     held: Floats = np.cumsum(change)[:-1]
     return held + rows["batch"] * (rows["counter"] + 0.5 * np.maximum(rows["steps"] - 1.0, 0.0))
 
