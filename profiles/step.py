@@ -8,7 +8,7 @@ Outside the measured range the last measured line goes on, and the step is marke
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -63,7 +63,7 @@ class StepModel:
         self._fastest_s = min(time_s for row in self._rows.values() for _, time_s in row)
         self._decode_power = _PowerByLog2(profile.decode.batch, profile.decode)
         self._prefill = _Prefill(profile.prefill)
-        self._lines: dict[int, list[Line]] = {}
+        self._lines: dict[int, tuple[list[float], list[Line]]] = {}  # by batch: where each line ends, the lines
         self._whole: dict[int, MixedStep] = {}
         points = profile.mixed.points
         self._table = MixedTable(points, self._prefill.curve_s) if points is not None else None
@@ -73,16 +73,12 @@ class StepModel:
 
     def decode(self, batch: int, kv_tokens: float) -> Line:
         """The line a decode step of `batch` sequences holding `kv_tokens` lies on."""
-        lines = self._lines.get(batch)
-        if lines is None:
-            lines = self._lines[batch] = self._compile(batch)
-        line = lines[0]
-        if kv_tokens < line.kv_end:
-            return line
-        for line in lines:
-            if kv_tokens < line.kv_end:
-                return line
-        return lines[-1]
+        known = self._lines.get(batch)
+        if known is None:
+            lines = self._compile(batch)
+            known = self._lines[batch] = [line.kv_end for line in lines], lines
+        ends, lines = known
+        return lines[bisect_right(ends, kv_tokens)]
 
     def decode_time_s(self, batch: int, kv_tokens: float) -> float:
         """Seconds of one decode step."""
@@ -127,7 +123,7 @@ class StepModel:
 
     def mixed_one(self, new: int, past: int, batch: int, kv_tokens: float) -> MixedStep:
         """One chunk of `new` tokens, `past` of its prompt being there, beside a decode batch: the common mixed step."""
-        alone = self._prefilled([(new, past)]) if past else self.prefill_one(new)
+        alone = self._prefilled([(new, past)]) if past else self._whole.get(new) or self.prefill_one(new)
         chunk_s = 0.0 if self._table is not None else self._prefill.one_s(new, past, batch)
         return self._beside(alone, 1, new, past, chunk_s, batch, kv_tokens)
 
@@ -154,9 +150,14 @@ class StepModel:
             time_s = alone_s
         rest = time_s - alone_s
         if decode_c:
-            decode_c = min(decode_c, rest / kv_tokens)
-            rest = max(0.0, rest - decode_c * kv_tokens)
-        power_w = alone_w if alone_w > power_w else power_w
+            most = rest / kv_tokens
+            if most < decode_c:
+                decode_c = most
+            rest -= decode_c * kv_tokens
+            if rest < 0.0:
+                rest = 0.0
+        if power_w < alone_w:
+            power_w = alone_w
         return _tuple(MixedStep, (time_s, power_w, alone_s, rest, decode_c, outside or beyond))
 
     def _compile(self, batch: int) -> list[Line]:
@@ -298,12 +299,11 @@ class _Prefill:
     def one_s(self, new: int, past: int, extra: int) -> float:
         """As `time_s` of one chunk."""
         linear = new + extra
-        curve = self._known.get(linear)
-        if curve is None:
-            curve = self.curve_s(linear)
-        if self.pair_s:
-            curve += self.pair_s * (new * (past + 0.5 * new) - 0.5 * linear * linear)
-            least = self.curve_s(new)
+        known, pair_s = self._known, self.pair_s
+        curve = known.get(linear) or self.curve_s(linear)
+        if pair_s:
+            curve += pair_s * (new * (past + 0.5 * new) - 0.5 * linear * linear)
+            least = known.get(new) or self.curve_s(new)
             if curve < least:
                 return least
         return curve

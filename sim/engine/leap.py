@@ -11,6 +11,9 @@ import math
 from sim.engine.clock import TIE_S
 
 
+_SURE = 0.01  # of a step: farther from a boundary than that, rounding cannot move the root across it
+
+
 def boundary_s(start_s: float, a_s: float, c_s: float, batch: int, kv: int, steps: int) -> float:
     """When `steps` decode steps that began at `start_s` are done."""
     return start_s + (steps * a_s + c_s * (steps * kv + batch * (steps * (steps - 1) // 2)))
@@ -28,10 +31,13 @@ def boundary_after(
     square = 0.5 * c_s * batch
     linear = a_s + c_s * kv - square
     if square > 0.0:
-        guess = 2.0 * elapsed / (linear + math.sqrt(max(0.0, linear * linear + 4.0 * square * elapsed)))
+        inside = linear * linear + 4.0 * square * elapsed
+        guess = 2.0 * elapsed / (linear + math.sqrt(inside if inside > 0.0 else 0.0))
     else:
         guess = elapsed / linear
     steps = math.ceil(guess)
+    if low <= steps <= high and _SURE < steps - guess < 1.0 - _SURE:
+        return steps, boundary_s(start_s, a_s, c_s, batch, kv, steps)
     if steps < low:
         steps = low
     elif steps > high:

@@ -21,7 +21,7 @@ from sim.engine.leap import boundary_after
 from sim.engine.ledger import GAP_OF_ROW, GAPS_BY_STEP, NO_GAPS, pack_chunk, pack_row, pack_stay
 from sim.engine.memory import PagedKv
 from sim.engine.requests import COMPLETED
-from sim.engine.stepper import DECODING, FOREVER, IDLE, PREFILLING
+from sim.engine.stepper import DECODING, IDLE, PREFILLING
 
 JOINING = 4  # a state more: a prompt's step is planned, or under way
 
@@ -177,7 +177,6 @@ class Quick(Instance):
         requests = self.requests
         arrival_s = requests.arrival_s[index]
         requests.start_s[index] = at_s if at_s > arrival_s else arrival_s
-        requests.produced[index] = 1
         requests.first_token_s[index] = end_s
         offset, ends_at = requests.prompt[index] + 1 - counter, counter + requests.output[index] - 1
         self.running[index] = (offset, ends_at, len(rows))
@@ -208,31 +207,31 @@ class Quick(Instance):
 
     def _go_on(self) -> None:
         """Decode as far as the plan holds."""
-        batch, counter, line = self.batch, self.counter, self.line
-        if line is None or self.steps >= self.line_steps:
-            if self.steps:
+        batch, steps, line, kv = self.batch, self.steps, self.line, self.kv
+        if line is None or steps >= self.line_steps:
+            if steps:
                 self._settle_decode()
-                counter = self.counter
-            else:
-                self.anchor_s = self.alarm_s
-            self.anchor_kv = kv_tokens = self.offsets + batch * counter
-            self.line = line = self.model.decode(batch, kv_tokens)
-            room = line[3] - kv_tokens
-            self.line_steps = FOREVER if room == math.inf else math.ceil(room / batch)
-        steps = self.steps
-        want = self.finishing[0][0] - counter
-        if want > self.line_steps:
-            want = self.line_steps
-        total, kv = self.offsets + batch * (counter + steps), self.kv
-        if total + batch * (want - steps + kv.block) > kv.roomy_tokens:
-            want = steps + kv.steps(want - steps, batch, total, self.running, counter + steps)
-        if want <= steps:
-            want = steps + 1
+                steps = 0
+            counter = self.counter
+            self.anchor_s = anchor_s = self.alarm_s
+            self.anchor_kv = anchor_kv = self.offsets + batch * counter
+            self.line = line = self.model.decode(batch, anchor_kv)
+            want, room = self.finishing[0][0] - counter, line[3] - anchor_kv
+            if want * batch > room:
+                want = math.ceil(room / batch)
+            self.line_steps = want
+        else:
+            anchor_s, anchor_kv, counter = self.anchor_s, self.anchor_kv, self.counter
+            want = min(self.finishing[0][0] - counter, self.line_steps)
+        if anchor_kv + batch * (want + kv.block) > kv.roomy_tokens:
+            want = steps + kv.steps(want - steps, batch, anchor_kv + batch * steps, self.running, counter + steps)
+            if want <= steps:
+                want = steps + 1
         self.target, self.state = want, DECODING
-        anchor_kv = self.anchor_kv
         # leap.boundary_s, word for word
-        end_s = self.anchor_s + (want * line[0] + line[1] * (want * anchor_kv + batch * (want * (want - 1) // 2)))
+        self.alarm_s = end_s = anchor_s + (
+            want * line[0] + line[1] * (want * anchor_kv + batch * (want * (want - 1) // 2))
+        )
         alarm = self.alarm
-        self.alarm_s = end_s
         alarm.due_s = due_s = end_s + TIE_S
         heappush(alarm.pending, (due_s, alarm.priority, next(alarm.ids), alarm))
