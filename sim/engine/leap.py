@@ -10,7 +10,6 @@ import math
 
 from sim.engine.clock import TIE_S
 
-
 _SURE = 0.01  # of a step: farther from a boundary than that, rounding cannot move the root across it
 
 

@@ -32,8 +32,9 @@ _OWN: dict[str, Code] = {
 class Requests:
     """Columns over all requests of a run, indexed by arrival order; times in seconds since the run's start.
 
-    `produced` counts the output tokens of a request that is in no batch, `weight` what the router thinks it brings (prompt plus predicted
-    output tokens); what is asked stands in `trace` as arrays too. Long runs keep the columns in files (sim.columns).
+    `produced` counts the output tokens of a request that is in no batch, `weight` what the router thinks it brings
+    (prompt plus predicted output tokens); what is asked stands in `trace` as arrays too. Long runs keep the columns in
+    files (sim.columns).
 
     Args:
         priorities: of each SLO class.
