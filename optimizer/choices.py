@@ -68,6 +68,11 @@ class Choice:
         return isinstance(self.unit, Offer) and self.unit.tenure == "on-demand"
 
     @property
+    def first_year(self) -> int:
+        """The first year of the study in which it can serve."""
+        return self.unit.first_year if isinstance(self.unit, Offer) else 0
+
+    @property
     def instances(self) -> int:
         """Instances on one unit."""
         return self.host.gpus // self.config.tp
@@ -140,7 +145,9 @@ def choices(study: Study, load: Load, seen: dict[Kind, float], factors: dict[Set
             if all(isinstance(one, str) for one in served) and config.max_batch > min(unit.max_batch):
                 continue  # the smallest batch stays, to tell why nothing fits
             bare = Choice(sites[at[0]], host, unit, source, config, idle_w, nameplate_w, profile, served, [])
-            utilisation = seen.get(bare.kind, operating_point(study, load))
+            # what is rented is on as its load asks for it
+            usual = study.safe_utilisation if bare.hourly else operating_point(study, load)
+            utilisation = seen.get(bare.kind, usual)
             factor = factors.get(bare.setting, 1.0)
             joules = [factor * each for each in _joules(study, load, model, config, served, utilisation)]
             for name in at:

@@ -54,7 +54,7 @@ class Columns:
         later = len(self._load.classes) * len(self._slices) if study.apart_by_role else 0
         role = choice.config.role
         for t, part in enumerate(self._slices):
-            if part.lost == choice.site.name:
+            if part.lost == choice.site.name or (choice.hourly and part.year < choice.first_year):
                 continue
             rate = part.rate(each)
             amount = drawn(choice.site, grid_j * rate * part.seconds, values[t], part.year)

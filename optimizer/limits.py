@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from optimizer.amount import Amount, worth
 from optimizer.choices import Choice
@@ -32,7 +33,7 @@ class Bought:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a level is: of which site and year, dollars for each of its watts, the words for one that is missing."""
+    """What a level of power is: its site and year, dollars for each of its watts, the words for one that is missing."""
 
     site: str
     year: int
@@ -47,7 +48,7 @@ class Bounds:
     caps: list[Cap] = field(default_factory=list)
     totals: list[Total] = field(default_factory=list)
     levels: list[Level] = field(default_factory=list)
-    charges: list[Charge] = field(default_factory=list)  # of each level
+    charges: list[Charge] = field(default_factory=list)  # of the first levels, those of power
     words: list[str] = field(default_factory=list)
 
     def cap(self, limit: float | None, use: dict[int, float], weight: float, word: str, whole: bool = True) -> None:
@@ -56,10 +57,67 @@ class Bounds:
             self.caps.append(Cap(float(limit), use, weight, whole))
             self.words.append(word)
 
+    def level(self, level: Level, word: str) -> None:
+        """A level; it has a word where it has a limit."""
+        self.levels.append(level)
+        if level.limit is not None:
+            self.words.append(word)
 
-def caps(study: Study, bought: list[Bought]) -> Bounds:
-    """Stock and availability per entry, room and nameplate power per site and year, and units in all."""
+
+@dataclass(frozen=True)
+class Books:
+    """What a program's parts cost, as optimizer/market.py has them: for rows that run over dollars, grams and watts.
+
+    `watts(k)` is what column k draws from the grid while its slice lasts, when it takes all of its demand.
+    """
+
+    slices: list[Slice]
+    leads: list[Choice]  # of each group
+    options: list[Amount]  # of each option, with what it draws where units cannot be off
+    columns: list[Column]
+    priced: list[Amount]
+    on: list[list[Amount]]
+    site_of: list[str]  # of each column
+    watts: Callable[[int], float]
+
+    def slice_of(self, k: int) -> int:
+        """The slice of column k."""
+        return self.columns[k].demand % len(self.slices)
+
+    @cached_property
+    def by_hour(self) -> list[tuple[int, Choice, int]]:
+        """The columns of units by the hour, each with its choice and year."""
+        if not any(lead.hourly for lead in self.leads):
+            return []
+        every = ((k, self.leads[column.option]) for k, column in enumerate(self.columns))
+        return [(k, lead, self.slices[self.slice_of(k)].year) for k, lead in every if lead.hourly]
+
+
+def bounds(study: Study, bought: list[Bought], books: Books) -> Bounds:
+    """Every row that binds a study's plan: caps, then totals, then levels, each with its words in that order."""
     found = Bounds()
+    _stock(study, found, bought)
+    rooms = list(_rooms(study, bought, books))
+    for limit, use, rented, weight, word in rooms:
+        if not rented:
+            found.cap(limit, use, weight, word, whole=weight >= 1.0)
+    power = list(_power(study, books))
+    for _, charge in power:
+        found.charges.append(charge)
+    for total, word in _totals(study, books, found.charges):
+        found.totals.append(total)
+        found.words.append(word)
+    for level, charge in power:
+        found.level(level, charge.word)
+    for limit, use, rented, weight, word in [*rooms, *_rents(study, books)]:
+        if rented:
+            slices = tuple(sorted({books.slice_of(k) for k in rented}))
+            found.level(Level(slices, {}, rented, 0.0, float(limit), weight, use, weight >= 1.0), word)
+    return found
+
+
+def _stock(study: Study, found: Bounds, bought: list[Bought]) -> None:
+    """Stock and availability per entry, and units bought in all."""
     for i, offer in enumerate(study.catalogue):
         _availability(found, offer, {o: b for o, b in enumerate(bought) if not b.choice.owned and b.choice.source == i})
     for i, stock in enumerate(study.owned):
@@ -67,23 +125,48 @@ def caps(study: Study, bought: list[Bought]) -> Bounds:
         host = next((b.choice.host for b in use.values()), None)
         word = f"{host.name} ({stock.gpu}) at {stock.site}" if host else ""
         found.cap(stock.units, dict.fromkeys(use, 1.0), host.gpus if host else 1, word)
-    years = range(int(study.horizon_years)) if study.years_apart else [None]
-    for site, year in itertools.product(study.sites, years):
+    new = {o: 1.0 for o, b in enumerate(bought) if getattr(b.choice.unit, "tenure", "") == "buy"}
+    found.cap(study.limits.units, new, 8.0, "units that may be bought")
+
+
+Limited = tuple[float, dict[int, float], dict[int, float], float, str]  # limit, use by option, by column, weight, word
+
+
+def _rooms(study: Study, bought: list[Bought], books: Books) -> Iterator[Limited]:
+    """Room and nameplate power of each site and year: what stands there, and what is rented there by the hour."""
+    for site, year in itertools.product(study.sites, range(int(study.horizon_years)) if study.years_apart else [None]):
+        when = "" if year is None else f" in year {year}"
         here = {
             o: b.choice
             for o, b in enumerate(bought)
             if b.choice.site.name == site.name and (year is None or year in b.purchase.years)
         }
-        when = "" if year is None else f" in year {year}"
-        gpus = {o: float(c.host.gpus) for o, c in here.items()}
-        found.cap(site.max_gpus, gpus, 1.0, f"GPUs of room at {site.name}{when}")
-        found.cap(site.max_units, dict.fromkeys(here, 1.0), 8.0, f"hosts of room at {site.name}{when}")
-        if site.max_power_w is not None:
-            power = {o: _nameplate_w(c) for o, c in here.items()}
-            found.cap(site.max_power_w, power, _PER_WATT, f"W of power at {site.name}{when}", whole=False)
-    new = {o: 1.0 for o, b in enumerate(bought) if not b.choice.owned}
-    found.cap(study.limits.units, new, 8.0, "units that may be bought")
-    return found
+        by_hour = {k: c for k, c, y in books.by_hour if c.site.name == site.name and year in (None, y)}
+        limits: list[tuple[float | None, Callable[[Choice], float], float, str]] = [
+            (site.max_gpus, lambda choice: float(choice.host.gpus), 1.0, "GPUs of room"),
+            (site.max_units, lambda _: 1.0, 8.0, "hosts of room"),
+            (site.max_power_w, _nameplate_w, _PER_WATT, "W of power"),
+        ]
+        for limit, size, weight, word in limits:
+            if limit is not None:
+                use = {o: size(choice) for o, choice in here.items()}
+                rented = {k: size(choice) * books.columns[k].load for k, choice in by_hour.items()}
+                yield float(limit), use, rented, weight, f"{word} at {site.name}{when}"
+
+
+def _rents(study: Study, books: Books) -> Iterator[Limited]:
+    """How much of each entry can be rented at once, over all sites and configurations."""
+    for i, offer in enumerate(study.catalogue):
+        if offer.tenure != "on-demand" or (offer.max_units is None and offer.units_by_year is None):
+            continue
+        for year in sorted({part.year for part in books.slices}):
+            mine = {k: choice for k, choice, y in books.by_hour if choice.source == i and y == year}
+            limits = [offer.max_units, offer.units_by_year[year] if offer.units_by_year is not None else None]
+            most = min(limit for limit in limits if limit is not None)
+            hosts = " or ".join(sorted({choice.host.name for choice in mine.values()}))
+            gpus = max((choice.host.gpus for choice in mine.values()), default=1)
+            use = {k: books.columns[k].load for k in mine}
+            yield float(most), {}, use, gpus, f"{hosts} ({offer.gpu}) by the hour in year {year}"
 
 
 def _availability(found: Bounds, offer: Offer, mine: dict[int, Bought]) -> None:
@@ -108,49 +191,33 @@ def _nameplate_w(choice: Choice) -> float:
     return choice.nameplate_w
 
 
-@dataclass(frozen=True, slots=True)
-class Books:
-    """What a program's parts cost, as optimizer/market.py has them: for rows that run over dollars, grams and watts.
-
-    `watts(k)` is what column k draws from the grid while its slice lasts, when it takes all of its demand.
-    """
-
-    slices: list[Slice]
-    leads: list[Choice]  # of each group
-    options: list[Amount]  # of each option, with what it draws where units cannot be off
-    columns: list[Column]
-    priced: list[Amount]
-    on: list[list[Amount]]
-    site_of: list[str]  # of each column
-    watts: Callable[[int], float]
-
-
-def rows(study: Study, found: Bounds, books: Books) -> None:
-    """Add demand charges and drawn-power caps (levels) and budgets on dollars and grams (totals)."""
+def _power(study: Study, books: Books) -> Iterator[tuple[Level, Charge]]:
+    """Demand charges and caps on drawn power."""
     for site in study.sites:
+        if site.max_drawn_w is None and not site.demand_charge_usd_per_kw_month:
+            continue
         on = {g: c.idle_w * site.pue for g, c in enumerate(books.leads) if c.site.name == site.name and not c.hourly}
         drawn: dict[int, dict[int, float]] = {}
-        if site.max_drawn_w is not None or site.demand_charge_usd_per_kw_month:
-            for k, column in enumerate(books.columns):
-                if books.site_of[k] == site.name:
-                    drawn.setdefault(column.demand % len(books.slices), {})[k] = books.watts(k)
+        for k, name in enumerate(books.site_of):
+            if name == site.name:
+                drawn.setdefault(books.slice_of(k), {})[k] = books.watts(k)
         for mine, charge, limit in [*_capped(site, books.slices), *_charged(study, site, books.slices)]:
             columns = {k: watts for t in mine for k, watts in drawn.get(t, {}).items()}
-            cost = worth(study, Amount(usd=charge.usd))
-            found.levels.append(Level(mine, on, columns, cost, limit, _PER_WATT))
-            found.charges.append(charge)
-    for total, word in _totals(study, books, found.charges):
-        found.totals.append(total)
-        found.words.append(word)
-    found.words += [charge.word for charge in found.charges if charge.word]
+            if books.slices[mine[0]].lost is not None:  # only what serves needs to be on, or must
+                idle = {k: on.get(books.columns[k].option, 0.0) * books.columns[k].load for k in columns}
+                level = Level(mine, {}, {k: columns[k] + idle[k] for k in columns}, 0.0, limit, _PER_WATT)
+            else:
+                level = Level(mine, on, columns, worth(study, Amount(usd=charge.usd)), limit, _PER_WATT)
+            yield level, charge
 
 
 def _capped(site: StudySite, slices: list[Slice]) -> Iterator[tuple[tuple[int, ...], Charge, float | None]]:
-    """A level for what is drawn in each year, peaks included, under the site's limit."""
+    """A level for what is drawn in each year, peaks included, under the site's limit; with another site lost, apart."""
     if site.max_drawn_w is not None:
-        for year in sorted({part.year for part in slices}):
-            mine = tuple(t for t, part in enumerate(slices) if part.year == year)
-            yield mine, Charge(site.name, year, word=f"W drawn at {site.name} in year {year}"), site.max_drawn_w
+        for year, lost in sorted({(part.year, part.lost is not None) for part in slices}):
+            mine = tuple(t for t, part in enumerate(slices) if (part.year, part.lost is not None) == (year, lost))
+            word = f"W drawn at {site.name} in year {year}{' when a site is lost' if lost else ''}"
+            yield mine, Charge(site.name, year, word=word), site.max_drawn_w
 
 
 def _charged(

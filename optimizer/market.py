@@ -26,7 +26,8 @@ class Market:
 
     Group g is of `groups[g]`'s choices (one, or with `reconfigure` all configurations of a unit at a site), option o is
     the purchase `bought[o]`. `priced[k]` is column k's amount when it takes all of its demand, in the configuration
-    `choice_of[k]`. `shortage[i]` says what one unit of limit i is, for people; `charges[l]` what level l is.
+    `choice_of[k]`. `shortage[i]` says what one unit of limit i is, for people; `charges[l]` what level l is (those of
+    power come first).
     """
 
     program: Program
@@ -99,9 +100,9 @@ def build(
         Option(worth(study, amount), group=b.group, periods=b.purchase.years if apart else None)
         for b, amount in zip(bought, paid, strict=True)
     ]
-    bounds = limits.caps(study, bought)
     sites = [kept[c].site.name for c in table.choice_of]
-    limits.rows(study, bounds, limits.Books(slices, leads, paid, table.columns, table.priced, on, sites, table.watts))
+    books = limits.Books(slices, leads, paid, table.columns, table.priced, on, sites, table.watts)
+    bounds = limits.bounds(study, bought, books)
     program = Program(
         options,
         table.columns,
@@ -112,7 +113,7 @@ def build(
         levels=bounds.levels,
         totals=bounds.totals,
         links=table.links(),
-        hourly={g: _most(lead) for g, lead in enumerate(leads) if lead.hourly},
+        hourly=frozenset(g for g, lead in enumerate(leads) if lead.hourly),
         cold=frozenset(t for t, part in enumerate(slices) if part.lost is not None),
         spare={g: study.reserve.spare_units for g, lead in enumerate(leads) if study.reserve.spare_units},
     )
@@ -135,11 +136,6 @@ def build(
     )
     _all_served(market)
     return market
-
-
-def _most(lead: Choice) -> float | None:
-    most = getattr(lead.unit, "max_units", None)
-    return None if most is None else float(most)
 
 
 def _grid_notes(places: list[Place]) -> list[str]:

@@ -202,10 +202,13 @@ def _by_hour(market: Market, mine: _Group) -> list[int]:
 def _units(mine: _Group, choice: Choice) -> int:
     """Units bought in all; of those leased or rented, the most at once."""
     if choice.hourly or getattr(choice.unit, "tenure", "") == "lease":
-        years = range(len(mine.on))
-        there = [sum(count for b, count in mine.taken if year in b.purchase.years) for year in years]
-        return max(*mine.on, *there)
+        return max(*mine.on, *(_there(mine, year) for year in range(len(mine.on))))
     return sum(count for _, count in mine.taken)
+
+
+def _there(mine: _Group, year: int) -> int:
+    """Units that are there in a year, on or off."""
+    return sum(count for bought, count in mine.taken if len(mine.on) == 1 or year in bought.purchase.years)
 
 
 def _utilisation(market: Market, mine: _Group, choice: Choice) -> dict[str, float]:
@@ -215,7 +218,8 @@ def _utilisation(market: Market, mine: _Group, choice: Choice) -> dict[str, floa
         return {"utilisation": safe, "peak_utilisation": safe}
     unit_s = sum(part.seconds * mine.on[part.year] for part in slices)
     asked = sum(load * part.seconds for load, part in zip(mine.loads, slices, strict=True))
-    peaks = [load / mine.on[part.year] for load, part in zip(mine.loads, slices, strict=True) if mine.on[part.year]]
+    rooms = [_there(mine, part.year) if part.lost is not None else mine.on[part.year] for part in slices]
+    peaks = [load / room for load, room in zip(mine.loads, rooms, strict=True) if room]
     return {
         "utilisation": asked / unit_s * safe if unit_s else 0.0,
         "peak_utilisation": max(peaks, default=0.0) * safe,
@@ -232,7 +236,7 @@ def _by_year(counts: list[tuple[int, int]]) -> dict[str, int]:
 def charges(market: Market, solution: Solution) -> list[dict[str, Any]]:
     """What demand charges and drawn-power caps saw: the level of each in kW, and what is paid for it."""
     found = []
-    for level, charge in zip(market.program.levels, market.charges, strict=True):
+    for level, charge in zip(market.program.levels, market.charges, strict=False):  # levels of power come first
         watts = level_of(market.program, level, solution.units, solution.shares, solution.kept_on)
         row = {"site": charge.site, "year": charge.year, "kw": watts / 1000.0, "usd": watts * charge.usd}
         found.append(row | {"limit_kw": None if level.limit is None else level.limit / 1000.0})

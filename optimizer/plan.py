@@ -165,6 +165,8 @@ def utilisations(market: Market, solution: Solution) -> dict[Kind, float]:
     load: dict[Kind, float] = {}
     units: dict[Kind, float] = {}
     for g, row in enumerate(units_on(market, solution)):
+        if g in market.program.hourly:  # always at the safe share
+            continue
         kind = market.lead(g).kind
         weights = [sum(part.seconds for part in market.slices if part.year == year) for year in range(len(row))]
         units[kind] = units.get(kind, 0.0) + sum(n * w for n, w in zip(row, weights, strict=True)) / seconds

@@ -6,17 +6,19 @@
                k_gp <= sum of n_o over the options of group g that are there in period p
                k_gp <= most_gp w_gp                           groups with spare units: w tells whether they are used
                sum of use_co n_o                              <= limit_c every cap c
-               sum of on_lg k_gp + sum of use_lk x_k in slice t <= v_l    every level l, its slices; v_l <= limit_l
+               sum of on_lg k_gp + sum of units_lo n_o
+                   + sum of use_lk x_k in slice t             <= v_l     every level l, its slices
+               v_l                                            <= limit_l
                sum of everything's use of total m             <= limit_m every total m
                sum of coefficient_jk x_k                      = 0        every link j
                n_o, k_gp integer >= 0,  w_gp in {0, 1},  0 <= x_k <= 1 (or in steps of 1/S)
 
 k is how many units are kept on; without running costs all that are there are on. An option is a purchase: the same
 unit bought in another year is another option of the same group. A group in `hourly` is rented by the slice: it has no
-options, its load in a slice is limited but not bought. In a cold slice (a site is lost) all units that are there may
-serve, kept on or not. A level is the highest of some slices (kilowatts, for a demand
-charge or a cap on what is drawn); a total runs over everything (dollars, grams). A link ties columns (prefill here is
-decoded there). Loads are in units: the share of safe capacity is already divided out. What an option, a demand or a
+options and nothing but levels limits its load. In a cold slice (a site is lost) all units that are there may serve,
+kept on or not. A level is the highest of some slices (watts, for a demand charge or a cap on what is drawn; units
+bought and rented together, for room); a total runs over everything (dollars, grams). A link ties columns (prefill here
+is decoded there). Loads are in units: the share of safe capacity is already divided out. What an option, a demand or a
 cap means (hosts and grams, or Mélange's GPUs and dollars) is the caller's business; names here are positions, so two
 names a solver would rewrite to the same word cannot collide.
 This is F0e of docs/optimize.md, or F1 where a group's columns are of several configurations. optimizer/solver.py
@@ -67,7 +69,7 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """The largest over some slices of what units on (by group) and columns (taking all of their demand) draw."""
+    """The largest over some slices of what units on (by group), options and columns (taking all of a demand) take."""
 
     slices: tuple[int, ...]  # all of one period
     on: dict[int, float]
@@ -75,6 +77,8 @@ class Level:
     cost: float = 0.0
     limit: float | None = None
     weight: float = 1.0
+    units: dict[int, float] = field(default_factory=dict)  # by option, on or off
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ class Program:
     levels: list[Level] = field(default_factory=list)
     totals: list[Total] = field(default_factory=list)
     links: list[dict[int, float]] = field(default_factory=list)
-    hourly: dict[int, float | None] = field(default_factory=dict)  # group -> most units in any slice; None: no limit
+    hourly: frozenset[int] = frozenset()  # groups that are rented by the slice
     spare: dict[int, int] = field(default_factory=dict)  # group -> units beyond the load wherever it is used
     cold: frozenset[int] = frozenset()  # slices in which what is there counts, whether it is kept on or not
 
@@ -153,7 +157,7 @@ def restricted(program: Program, keep: set[int]) -> Program:
         option if o in keep else replace(option, max_units=0, group=o if option.group is None else option.group)
         for o, option in enumerate(program.options)
     ]
-    return replace(program, options=options, hourly=dict.fromkeys(program.hourly, 0.0))
+    return replace(program, options=options, hourly=frozenset())
 
 
 def objective_of(
@@ -173,7 +177,7 @@ def level_of(
 ) -> float:
     """What a level comes to under given units, shares, and units kept on."""
     period = program.period(level.slices[0])
-    on = 0.0
+    on = sum(use * units[o] for o, use in level.units.items())
     for group, use in level.on.items():
         count = kept_on[group][period] if kept_on else sum(units[o] for o in program.members(group, period))
         on += use * count

@@ -54,7 +54,7 @@ def purchases(study: Study, choice: Choice) -> Iterator[Purchase]:
         for year in range(unit.first_year, years):
             had = study.horizon_years / years
             amount = per_hour(study, choice).times(had * SECONDS_PER_YEAR / SECONDS_PER_HOUR)
-            yield Purchase(year, year + 1, amount.dollars(study.usd_factor(year)))
+            yield Purchase(year, year + 1, amount.dollars(study.usd_factor(year + 0.5)))
 
 
 def _bought(study: Study, choice: Choice, unit: Offer, year: int, until: int, years: int) -> Amount:
@@ -69,7 +69,7 @@ def _bought(study: Study, choice: Choice, unit: Offer, year: int, until: int, ye
         usd = _value_lost(study, unit.price_usd, unit.resale_per_year, year, until, years)
     else:
         period_h = study.horizon_years / years * SECONDS_PER_YEAR / SECONDS_PER_HOUR
-        paid = sum(study.usd_factor(y) for y in range(year, until))
+        paid = sum(study.usd_factor(y + 0.5) for y in range(year, until))
         usd = _price_per_h(study, unit, choice.host) * period_h * paid
     return Amount(0.0, used_kg * GRAMS_PER_KG, usd)
 

@@ -77,7 +77,7 @@ def _limits(program: Program) -> Iterator[tuple[str, float, float, bool]]:
         yield "total", total.limit, 1.0, False
     for level in program.levels:
         if level.limit is not None:
-            yield "level", level.limit, max(level.on.values(), default=1.0), False
+            yield "level", level.limit, max([*level.on.values(), *level.units.values()], default=1.0), level.whole
 
 
 def _moved(answer: Answer, steps: dict[int, float]) -> Solution:

@@ -160,8 +160,6 @@ class _Model:
         used = {key: self._used(*key, load) for key, load in most.items() if program.spare.get(key[0])}
         for (group, slice_), terms in loading.items():
             if group in program.hourly:
-                limit = program.hourly[group]
-                self._row(terms if limit is not None else [], "<=", limit or 0.0)
                 continue
             key = group, program.period(slice_)
             spare = [(used[key], float(program.spare[group]))] if key in used else []
@@ -195,6 +193,7 @@ class _Model:
         program = self.program
         period = program.period(level.slices[0])
         on = [(n, use) for group, use in level.on.items() for n in self._room(group, period)]
+        on += [(self._units[o], use) for o, use in level.units.items()]
         drawn: dict[int, Terms] = {slice_: [] for slice_ in level.slices}
         for k, use in level.columns.items():
             if k in self._shares:
@@ -202,7 +201,7 @@ class _Model:
         for terms in drawn.values():
             self._row([*on, *terms, (variable, -1.0)], "<=")
         if level.limit is not None:
-            self._limit([(variable, 1.0)], level.limit, level.weight)
+            self._limit([(variable, 1.0)], level.limit, level.weight, level.whole)
 
     def _of_total(self, total: Total) -> Terms:
         terms = [(self._units[o], use) for o, use in total.options.items()]

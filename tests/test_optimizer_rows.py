@@ -27,6 +27,8 @@ def programs(draw: st.DrawFn) -> Program:
     columns = [Column(d, g, draw(loads), draw(money)) for d in range(len(slice_of)) for g in range(groups)]
     some = st.dictionaries(st.integers(0, len(columns) - 1), amounts, max_size=4)
     level = Level((0, 1), {0: draw(amounts)}, draw(some), draw(money), draw(st.none() | amounts.map(lambda a: 4 * a)))
+    hourly = {k: c.load for k, c in enumerate(columns) if c.option == 2}
+    rented = Level((0, 1), {}, hourly, limit=draw(st.sampled_from([None, 0.5, 1.0])))
     total = Total(2 + 4 * draw(amounts), {1: draw(amounts)}, draw(some), {(0, 0): draw(amounts)}, {0: draw(amounts)})
     return Program(
         options,
@@ -34,16 +36,16 @@ def programs(draw: st.DrawFn) -> Program:
         slice_of,
         [],
         steps=STEPS,
-        levels=[level],
+        levels=[level, rented],
         totals=draw(st.sampled_from([[], [total]])),
         links=draw(st.sampled_from([[], [{0: 1.0, len(columns) - 1: -1.0}]])),
-        hourly={2: draw(st.sampled_from([None, 0.5, 1.0]))} if groups > 2 else {},
+        hourly=frozenset({2} if groups > 2 else {}),
         spare=draw(st.sampled_from([{}, {0: 1}])),
     )
 
 
 def drawn(program: Program, units: tuple[int, ...], shares: dict[int, float]) -> float:
-    """The program's one level, added up from its text."""
+    """The program's first level, added up from its text."""
     level = program.levels[0]
     found = [level.on[0] * units[0]] * 2
     for k, use in level.columns.items():
@@ -57,7 +59,7 @@ def allowed(program: Program, units: tuple[int, ...], shares: dict[int, float]) 
         mine = [k for k, c in enumerate(program.columns) if (c.option, program.slice_of[c.demand]) == (group, slice_)]
         load = sum(program.columns[k].load * shares[k] for k in mine)
         if group in program.hourly:
-            if load > (9.0 if (most := program.hourly[group]) is None else most):
+            if load > (9.0 if (most := program.levels[1].limit) is None else most):
                 return False
         elif group < 2 and (load or units[group]) and load + program.spare.get(group, 0) > units[group]:
             return False

@@ -1,0 +1,180 @@
+"""A plan's books against a recomputation of their own (tests/books_oracle.py), over studies that mix every term."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import optimizer
+from optimizer.study import Infeasible, Study
+from profiles import catalog
+from tests.books_oracle import check
+
+H100, A100, L4 = "h100-sxm-80gb", "a100-sxm-80gb", "l4"
+LLAMA, LARGE = "llama-3.1-8b", "llama-3.1-70b"
+BUY = {"gpu": L4, "host": "l4-server-4", "max_batch": [8], "price_usd": 20_000}
+RENT = {"gpu": A100, "host": "hgx-a100-80gb-4", "max_batch": [32], "tenure": "on-demand", "price_usd_per_h": 30.0}
+LEASE = {"gpu": H100, "host": "hgx-h100-8", "max_batch": [32], "tenure": "lease", "price_usd_per_h": 60.0}
+OWNED = {"gpu": A100, "host": "hgx-a100-80gb-4", "max_batch": [16], "site": "here", "units": 3}
+LINK = {"gb_per_s": 25.0, "joules_per_gb": 5.0}
+FUTURES = [{"name": "low", "demand": 0.5}, {"name": "high", "intensity": 2, "weight": 2}]
+TABLE = [{"prompt_tokens": 500, "output_tokens": 200, "share": 3}, {"prompt_tokens": 2000, "output_tokens": 100}]
+
+
+def either(*values: Any) -> st.SearchStrategy[Any]:
+    return st.sampled_from(values)
+
+
+@st.composite
+def sites(draw: st.DrawFn) -> list[dict[str, Any]]:
+    found = []
+    for name in ["here", "there"][: draw(st.integers(1, 2))]:
+        site: dict[str, Any] = {"name": name, "grid": draw(either("20", "300", "700", "US-CAL-CISO"))}
+        site["price_usd_per_kwh"] = draw(either(0.05, 0.3))
+        site["demand_charge_usd_per_kw_month"] = draw(either(0.0, 15.0))
+        site |= draw(either({}, {}, {"intensity_trend_per_year": -0.1}, {"price_trend_per_year": 0.05}))
+        site |= draw(either({}, {}, {}, {"max_gpus": 24}, {"max_units": 8}, {"max_drawn_w": 9000.0}))
+        found.append(site)
+    zones = {site["grid"] == "US-CAL-CISO" for site in found}
+    if len(zones) > 1:  # kinds of intensity are not mixed
+        for site in found:
+            site["grid"] = "US-CAL-CISO"
+    return found
+
+
+@st.composite
+def studies(draw: st.DrawFn) -> Study:
+    """Small ones, any term with any other."""
+    places = draw(sites())
+    years = draw(st.integers(1, 3))
+    late = draw(either([0], [0], list(range(years))))
+    buy = BUY | draw(either({}, {"resale_per_year": 0.7}, {"usable_years": 1}, {"clocks": [0.6, 1.0]}))
+    buy |= draw(either({}, {}, {"max_units": 6}, {"units_by_year": [3] * years}))
+    rent = RENT | draw(
+        either({}, {"max_units": 1}, {"max_batch": [16, 32], "max_units": 1}, {"units_by_year": [1] * 3})
+    )
+    lease = LEASE | draw(either({}, {"max_units": 1}, {"roles": ["both", "prefill", "decode"]}))
+    extra = draw(either([], [rent], [lease], [rent, lease]))
+    old = OWNED | draw(either({}, {"usable_years": 1}, {"resale_usd": 9000, "resale_per_year": 0.6}))
+    demand: dict[str, Any] = {"shape": draw(either("flat", "diurnal")), "buckets": TABLE[: draw(st.integers(1, 2))]}
+    demand |= {"model": LLAMA, "rate_per_s": draw(either(3, 12, 30)), "growth_per_year": draw(either(0.0, 0.5, -0.4))}
+    demand["peak_quantile"] = draw(either(0.99, 0.9999))
+    if draw(either(False, False, True)):
+        other = {"name": "deep", "model": LARGE, "rate_per_s": 0.3, "buckets": TABLE[:1]}
+        demand = {"streams": [demand | {"name": "chat"}, other]}
+        lease |= {"roles": ["both"]}
+        extra = [*(each for each in extra if each["gpu"] != H100), lease]
+    data = {
+        "demand": demand,
+        "slo": {"ttft_s": 5.0, "tpot_s": 0.2},
+        "sites": places,
+        "catalogue": [buy, *extra],
+        "owned": draw(either([], [old])),
+        "kv_transfer": LINK,
+        "objective": draw(either("carbon", "cost", "energy")),
+        "discount_rate": draw(either(0.0, 0.1)),
+        "horizon_years": float(years),
+        "purchase_years": late,
+        "by_year": draw(either(None, None, True)),
+        "slices": draw(either("day", "day", "day", "seasons")),
+        "futures": draw(
+            either([], [], [{"name": "low", "demand": 0.5}, {"name": "high", "intensity": 2, "weight": 2}])
+        ),
+        "reserve": {
+            "spare_units": draw(either(0, 0, 1)),
+            "lose_site": len(places) > 1 and draw(either(False, True)),
+            "headroom": draw(either(0.0, 0.2)),
+        },
+        "limits": draw(either({}, {}, {"units": 8}, {"budget_usd": 250_000.0}, {"carbon_t": 60.0})),
+        "time_limit_s": 6.0,
+        "gap": 1e-3,
+    }
+    if data["objective"] == "cost":
+        data["carbon_price_usd_per_t"] = draw(either(0.0, 100.0))
+    return Study.model_validate(data)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(studies())
+def test_books_equal_a_recomputation_from_the_document(study: Study) -> None:
+    try:
+        plan = optimizer.solve(study)
+    except Infeasible:
+        return
+    check(plan.document(), study)
+
+
+def small(**changes: Any) -> Study:
+    data: dict[str, Any] = {
+        "demand": {"model": LLAMA, "rate_per_s": 30, "buckets": TABLE},
+        "slo": {"ttft_s": 3.0, "tpot_s": 0.1},
+        "sites": [{"name": "here", "grid": "300"}],
+        "catalogue": [BUY],
+        "gap": 1e-6,
+    }
+    return Study.model_validate(data | changes)
+
+
+CHEAP = BUY | {"tenure": "on-demand", "price_usd": None, "price_usd_per_h": 0.01}
+
+
+def test_what_is_rented_is_limited_over_all_sites_and_configurations() -> None:
+    two = [{"name": "here", "grid": "300"}, {"name": "there", "grid": "300"}]
+    rent = CHEAP | {"max_batch": [4, 8], "max_units": 2}
+    plan = optimizer.solve(small(sites=two, catalogue=[BUY, rent], objective="cost"))
+    assert sum(row.units for row in plan.fleet if row.tenure == "on-demand") == 2
+    with pytest.raises(Infeasible, match=r"missing \d+ more l4-server-4 \(l4\) by the hour in year 0"):
+        optimizer.solve(small(catalogue=[rent]))
+
+
+def test_what_is_rented_comes_no_earlier_than_it_is_offered_and_no_more_than_there_is() -> None:
+    rent = CHEAP | {"from_year": 1, "units_by_year": [9, 1, 2]}
+    asks = {"model": LLAMA, "rate_per_s": 30, "buckets": TABLE, "growth_per_year": 0.3}
+    plan = optimizer.solve(small(demand=asks, catalogue=[BUY, rent], objective="cost", horizon_years=3))
+    (rented,) = [row for row in plan.fleet if row.tenure == "on-demand"]
+    assert rented.on == [0, 0, 2]
+
+
+def test_what_is_rented_takes_room_and_power() -> None:
+    room = [{"name": "here", "grid": "300", "max_gpus": 76}]
+    plan = optimizer.solve(small(sites=room, catalogue=[BUY, CHEAP], objective="cost"))
+    assert sum(row.gpus for row in plan.fleet) <= 76
+    for limits in ({"max_gpus": 7}, {"max_units": 1}, {"max_power_w": 2000.0}):
+        with pytest.raises(Infeasible, match=r"missing .* at here"):
+            optimizer.solve(small(sites=[room[0] | limits], catalogue=[CHEAP]))
+
+
+def test_rented_units_draw_as_full_ones_do() -> None:
+    plan = optimizer.solve(small(catalogue=[CHEAP]))
+    (row,) = plan.fleet
+    check(plan.document(), small(catalogue=[CHEAP]))
+    assert row.utilisation == 0.8
+
+
+def test_hours_are_paid_at_mid_year() -> None:
+    lease = BUY | {"tenure": "lease", "price_usd": None, "price_usd_per_h": 2.0}
+    for offer in (lease, lease | {"tenure": "buy"}):
+        study = small(catalogue=[offer], objective="cost", discount_rate=0.1)
+        plan = optimizer.solve(study)
+        assert plan.usd == pytest.approx(plan.fleet[0].units * 2 * 8760 * sum(1.1 ** -(y + 0.5) for y in range(5)))
+
+
+def test_a_peak_without_a_site_is_carried_by_what_is_there() -> None:
+    two = [{"name": "here", "grid": "300"}, {"name": "there", "grid": "400"}]
+    plan = optimizer.solve(small(sites=two, reserve={"lose_site": True}))
+    assert [row.peak_utilisation > 0 for row in plan.fleet] == [True, True]
+    assert all(row.peak_utilisation <= 0.8 + 1e-6 for row in plan.fleet)
+    idle_w = 1.2 * (catalog.host("l4-server-4").power_w + 4 * 15.0)  # what is switched on then draws, too
+    units = plan.fleet[0].units
+    capped = [two[0] | {"max_drawn_w": units * idle_w}, two[1] | {"max_drawn_w": units * idle_w}]
+    with pytest.raises(Infeasible, match=r"W drawn at .* when a site is lost"):
+        optimizer.solve(small(sites=capped, reserve={"lose_site": True}))
+
+
+def test_leases_are_no_purchases() -> None:
+    lease = BUY | {"tenure": "lease", "price_usd": None, "price_usd_per_h": 2.0}
+    plan = optimizer.solve(small(catalogue=[lease], limits={"units": 0}))
+    assert plan.fleet[0].tenure == "lease"
