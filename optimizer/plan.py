@@ -6,6 +6,7 @@ dispatch, not taken from the solver.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 from typing import Any
@@ -26,6 +27,7 @@ from sim.scenario import Accounting
 TRENDS = (-0.03, -0.07)  # of a grid's intensity a year, shown beside every plan
 _ROUNDS = 6  # of pricing joules at the utilisation the round before found
 _SETTLED = 0.05  # relative change of utilisation below which the pricing has settled
+_NOTHING = 1e-4  # of a unit of a limit: less is the solver's tolerance
 _UNSETTLED = (
     "joules were not priced at the utilisation the plan ends with: fleets kept changing, or the time ran out; "
     "several are about as good, and the replay says what this one draws"
@@ -136,9 +138,11 @@ def _solve(study: Study, factors: dict[Setting, float]) -> Answer:
         left = study.time_limit_s - (perf_counter() - began)
         if left <= 0.0:
             break
-        priced = seen
-        market, solution = _solved(study, load, priced, factors, left)
-        rounds += 1
+        try:
+            market, solution = _solved(study, load, seen, factors, left)
+        except NoPlan:  # what was left of the time did not suffice: the plan before it stands
+            break
+        priced, rounds = seen, rounds + 1
         found = utilisations(market, solution)
         settled = all(abs(used - seen.get(kind, -1.0)) <= _SETTLED * used for kind, used in found.items())
         seen = {**seen, **found}
@@ -180,11 +184,10 @@ def utilisations(market: Market, solution: Solution) -> dict[Kind, float]:
 def missing(market: Market) -> str:
     """One line in units of what the limits lack, from the elastic solve."""
     found = shortfall(market.program)
-    lacks = [
-        f"{lack:.0f} more {word}"
-        for lack, word in zip(found.missing, market.shortage, strict=False)
-        if lack > 1e-6 * max(1.0, lack)
-    ]
+    if found.status == "no_solution":
+        return "infeasible; what is missing was not found in time; loosen limits or slo, or lower the demand"
+    limits = zip(found.missing, market.shortage, strict=False)
+    lacks = [f"{math.ceil(lack - _NOTHING)} more {word}" for lack, word in limits if lack > _NOTHING]
     if not lacks:
         return "infeasible, and loosening the limits on units, room and power does not help; loosen slo or demand"
     return f"infeasible: missing {' and '.join(lacks)}; raise these limits, lower the demand or loosen slo"
@@ -322,6 +325,7 @@ def _lives(rules: Accounting) -> str:
 def _doubts(market: Market, solution: Solution) -> list[str]:
     """What a reader must know about the profiles of the units that were taken."""
     groups = {bought.group for bought, units in zip(market.bought, solution.units, strict=True) if units}
+    groups |= {column.option for column, share in zip(market.program.columns, solution.shares, strict=True) if share}
     taken = [market.choices[c] for g in sorted(groups) for c in market.groups[g]]
     warnings = [
         f"{choice.label}: its profile is {choice.profile.provenance.kind} (tier {choice.profile.provenance.tier})"

@@ -32,6 +32,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+_TINY = 1e-5  # of a unit: less is the solver's tolerance
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -158,6 +160,45 @@ def restricted(program: Program, keep: set[int]) -> Program:
         for o, option in enumerate(program.options)
     ]
     return replace(program, options=options, hourly=frozenset())
+
+
+def trimmed(
+    program: Program, units: list[int], shares: list[float], kept_on: list[list[int]] | None
+) -> tuple[list[int], list[list[int]] | None]:
+    """The same plan without what costs nothing and serves nobody: no more is kept on than the load asks for.
+
+    What a cap asks for at least stays.
+    """
+    need: dict[tuple[int, int], int] = {}
+    there: dict[tuple[int, int], int] = {}
+    for (group, slice_), load in loads_of(program, shares).items():
+        key = group, program.period(slice_)
+        count = math.ceil(load - _TINY) + (program.spare.get(group, 0) if load > _TINY else 0)
+        there[key] = max(there.get(key, 0), count)
+        if slice_ not in program.cold:
+            need[key] = max(need.get(key, 0), count)
+    if kept_on is not None:
+        kept_on = [[min(n, need.get((g, p), 0)) for p, n in enumerate(row)] for g, row in enumerate(kept_on)]
+    asked = {o for cap in program.caps for o, use in cap.use.items() if use < 0.0}
+    units = list(units)
+    for o, option in enumerate(program.options):
+        group = o if option.group is None else option.group
+        if not option.cost and units[o] and o not in asked:
+            periods = option.periods if option.periods is not None else range(program.periods)
+            had = {p: sum(units[each] for each in program.members(group, p)) for p in periods}
+            units[o] -= max(0, min(units[o], *(had[p] - there.get((group, p), 0) for p in periods)))
+    return units, kept_on
+
+
+def loads_of(program: Program, shares: list[float]) -> dict[tuple[int, int], float]:
+    """Units that the columns of each group ask for in each slice."""
+    found: dict[tuple[int, int], float] = {}
+    for k, share in enumerate(shares):
+        column = program.columns[k]
+        if share and column.load:
+            key = column.option, program.slice_of[column.demand]
+            found[key] = found.get(key, 0.0) + column.load * share
+    return found
 
 
 def objective_of(

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from optimizer.program import Cap, Level, Program, Total, objective_of, relative_gap
+from optimizer.program import Cap, Level, Program, Total, objective_of, relative_gap, trimmed
 from profiles.inputs import CarbonfleetError
 
 # rounded: proved, but for the units kept on, which were rounded up; the gap tells what that cost
@@ -26,8 +26,8 @@ class SolverError(CarbonfleetError):
 class Solution:
     """What the solver proved: units per option, share per column, objective, bound, relative gap, true status.
 
-    `missing` is filled by `shortfall` only: how much is lacking of the limit of each cap, then of each total and of
-    each level that has one.
+    `missing` is filled by `shortfall` only: how much is lacking of the limit of each cap, then of each total, of
+    each level that has one, and of each option's own.
     """
 
     status: Status
@@ -80,7 +80,8 @@ class _Model:
         self._problem = pulp.LpProblem("carbonfleet", pulp.LpMinimize)
         self._new, self._int, self._real = self._problem.add_variable, pulp.LpInteger, pulp.LpContinuous
         self._steps = program.steps or 1
-        self._slack: Terms = []  # with its weight, one a limit
+        self._slack: list[tuple[Any, float, float]] = []  # one a limit: what is missed, its weight, its size
+        self._sizes = [_size([*v.on.values(), *v.units.values(), *v.columns.values()]) for v in program.levels]
         self._variables()
         self._rows()
         self._scale = self._objective()
@@ -88,7 +89,7 @@ class _Model:
     def _variables(self) -> None:
         program, new, whole, real = self.program, self._new, self._int, self._real
         self._units = [
-            new(f"n{i}", 0, None if self._elastic else option.max_units, whole)
+            new(f"n{i}", 0, None if self._elastic and option.max_units else option.max_units, whole)
             for i, option in enumerate(program.options)
         ]
         kind = whole if program.steps else real
@@ -105,12 +106,18 @@ class _Model:
         self._fill()
         for link in self.program.links:
             self._row([(self._shares[k], c) for k, c in link.items() if k in self._shares], "==")
-        for cap in self._all_caps():
-            self._limit([(self._units[o], use) for o, use in cap.use.items()], cap.limit, cap.weight, cap.whole)
+        self._keep(self.program.caps)
         for total in self.program.totals:
             self._limit(self._of_total(total), total.limit, total.weight)
-        for variable, level in zip(self._levels, self.program.levels, strict=True):
-            self._state_level(variable, level)
+        for variable, level, size in zip(self._levels, self.program.levels, self._sizes, strict=True):
+            self._state_level(variable, level, size)
+        if self._elastic:  # every option's own limit can be loosened too, but for what is not on offer at all
+            own = ((i, option.max_units) for i, option in enumerate(self.program.options))
+            self._keep([Cap(float(most), {i: 1.0}, whole=True) for i, most in own if most])
+
+    def _keep(self, caps: list[Cap]) -> None:
+        for cap in caps:
+            self._limit([(self._units[o], use) for o, use in cap.use.items()], cap.limit, cap.weight, cap.whole)
 
     def _row(self, terms: Terms, sense: str, right: float = 0.0) -> None:
         if terms:
@@ -118,21 +125,15 @@ class _Model:
             self._problem += left == right if sense == "==" else left <= right
 
     def _limit(self, terms: Terms, limit: float, weight: float, whole: bool = False) -> None:
-        """A row that an elastic solve may miss."""
+        """A row that an elastic solve may miss; grams of 1e9 are brought to the size of the solver's tolerances."""
+        size = 1.0 if whole else _size([c for _, c in terms])
+        terms = [(variable, c / size) for variable, c in terms]
         if self._elastic:
             kind = self._int if whole else self._real
-            self._slack.append((self._new(f"s{len(self._slack)}", 0, None, kind), weight))
-            terms = [*terms, (self._slack[-1][0], -1.0)] if terms else []
-        self._row(terms, "<=", limit)
-
-    def _all_caps(self) -> list[Cap]:
-        """The caps; in an elastic solve every option's own limit becomes one, so that it can be loosened too."""
-        own = [
-            Cap(float(option.max_units), {i: 1.0}, whole=True)
-            for i, option in enumerate(self.program.options)
-            if self._elastic and option.max_units is not None
-        ]
-        return [*self.program.caps, *own]
+            missed = self._new(f"s{len(self._slack)}", 0, None, kind)
+            self._slack.append((missed, weight, size))
+            terms = [*terms, (missed, -1.0)] if terms else []
+        self._row(terms, "<=", limit / size)
 
     def _serve(self) -> None:
         serving: list[Terms] = [[] for _ in self.program.slice_of]
@@ -188,8 +189,8 @@ class _Model:
         self._row([*((n, 1.0) for n in self._room(group, period)), (switch, -float(most))], "<=")
         return switch
 
-    def _state_level(self, variable: Any, level: Level) -> None:
-        """The level is at least what every slice draws; its own limit may be missed in an elastic solve."""
+    def _state_level(self, variable: Any, level: Level, size: float) -> None:
+        """The level, in units of `size`, is at least what every slice draws; an elastic solve may miss its limit."""
         program = self.program
         period = program.period(level.slices[0])
         on = [(n, use) for group, use in level.on.items() for n in self._room(group, period)]
@@ -199,23 +200,24 @@ class _Model:
             if k in self._shares:
                 drawn[program.slice_of[program.columns[k].demand]].append((self._shares[k], use / self._steps))
         for terms in drawn.values():
-            self._row([*on, *terms, (variable, -1.0)], "<=")
+            self._row([*((n, use / size) for n, use in [*on, *terms]), (variable, -1.0)], "<=")
         if level.limit is not None:
-            self._limit([(variable, 1.0)], level.limit, level.weight, level.whole)
+            self._limit([(variable, size)], level.limit, level.weight, level.whole)
 
     def _of_total(self, total: Total) -> Terms:
         terms = [(self._units[o], use) for o, use in total.options.items()]
         terms += [(self._shares[k], use / self._steps) for k, use in total.columns.items() if k in self._shares]
         terms += [(n, use) for (g, p), use in total.running.items() for n in self._room(g, p)]
-        return terms + [(self._levels[i], use) for i, use in total.levels.items()]
+        return terms + [(self._levels[i], use * self._sizes[i]) for i, use in total.levels.items()]
 
     def _objective(self) -> float:
         program = self.program
-        terms = list(self._slack)
+        terms = [(missed, weight * size) for missed, weight, size in self._slack]
         if not self._elastic:
             terms = [(n, o.cost) for n, o in zip(self._units, program.options, strict=True)]
             terms += [(x, program.columns[k].cost / self._steps) for k, x in self._shares.items()]
-            terms += [(v, level.cost) for v, level in zip(self._levels, program.levels, strict=True)]
+            levels = zip(self._levels, program.levels, self._sizes, strict=True)
+            terms += [(v, level.cost * size) for v, level, size in levels]
             for row, costs in zip(self._on, program.running or (), strict=True):
                 terms += list(zip(row, costs, strict=True))
         sizes = [abs(cost) for _, cost in terms if cost]
@@ -232,35 +234,41 @@ class _Model:
             self._problem.solve(solver)
             model = self._problem.solverModel
             word = model.modelStatusToString(model.getModelStatus())
-            bound = float(model.getInfo().mip_dual_bound) * self._scale
+            info = model.getInfo()
+            bound = float(info.mip_dual_bound) * self._scale
+            if info.mip_node_count < 0:  # nothing is whole (all is rented): the optimum is its own bound
+                bound = float(info.objective_function_value) * self._scale if word == "Optimal" else -math.inf
         except (pulp.PulpError, AttributeError) as error:
             raise SolverError(f"the solver failed ({error or type(error).__name__}); try another time limit") from error
-        values = [variable.varValue for variable in self._units]
+        values = [v.varValue for v in self._units if v.varValue is not None]  # none where it stands in no row
+        blank = bool(self._units) and not values
         if word in ("Infeasible", "Primal infeasible or unbounded"):
             return Solution("infeasible", None, None, None, [], [], [], 0.0)
         known = math.isfinite(bound)
         if word not in ("Optimal", "Time limit reached"):
             raise SolverError(f"the solver ended with {word!r}; report it with the study that led here")
-        if not math.isfinite(model.getInfo().objective_function_value) or not self._whole(values):
+        if not math.isfinite(info.objective_function_value) or blank or not self._whole(values):
             return Solution("no_solution", None, bound if known else None, None, [], [], [], 0.0)
         return self._read(word, bound)
 
     def _whole(self, values: list[Any]) -> bool:
-        return all(v is not None and abs(v - round(v)) <= _WHOLE * max(1.0, abs(v)) for v in values)
+        return all(abs(v - round(v)) <= _WHOLE * max(1.0, abs(v)) for v in values)
 
     def _read(self, word: str, bound: float) -> Solution:
         """The answer, its objective added up again from whole units and shares rather than taken from the solver."""
         program, steps = self.program, self._steps
-        units = [round(variable.varValue) for variable in self._units]
+        units = [round(variable.varValue or 0.0) for variable in self._units]
         shares = [0.0] * len(program.columns)
         for k, x in self._shares.items():
             share = min(1.0, max(0.0, float(x.varValue) / steps))
             shares[k] = round(share * steps) / steps if program.steps else share
-        missing = [float(s.varValue) for s, _ in self._slack]
-        kept_on = [[_up(k.varValue) for k in row] for row in self._on] if self._on and not self._elastic else None
+        missing = [float(missed.varValue) * size for missed, _, size in self._slack]
+        kept_on = [[_up(k.varValue or 0.0) for k in row] for row in self._on] if self._on and not self._elastic else None
         if self._elastic:
-            objective = sum(weight * lacks for (_, weight), lacks in zip(self._slack, missing, strict=True))
+            weights = [weight for _, weight, _ in self._slack]
+            objective = sum(weight * lacks for weight, lacks in zip(weights, missing, strict=True))
         else:
+            units, kept_on = trimmed(program, units, shares, kept_on)
             objective = objective_of(program, units, shares, kept_on)
         bound = min(bound, objective) if math.isfinite(bound) else -math.inf
         gap = relative_gap(objective, bound)
@@ -268,6 +276,11 @@ class _Model:
         status: Status = proved if word == "Optimal" else "time_limit"
         known = bound if math.isfinite(bound) else None
         return Solution(status, objective, known, gap, units, shares, missing, 0.0, kept_on)
+
+
+def _size(values: list[float]) -> float:
+    """The largest of some coefficients, to divide their row by."""
+    return max(map(abs, values), default=1.0) or 1.0
 
 
 def _up(value: float) -> int:

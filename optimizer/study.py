@@ -164,6 +164,9 @@ class Study(Spec):
                 raise ValueError(f"{gpu} stands at unknown site {site}; known: {', '.join(sorted(names))}")
         if self.purchase_years != sorted(set(self.purchase_years)):
             raise ValueError("purchase_years ascend")
+        if self.by_year is False and _years_apart(self):
+            what = "purchases, growth, trends, discounts, leases or lives that differ by year"
+            raise ValueError(f"by_year: false cannot be held with {what}; leave by_year out")
         if self.years_apart and self.horizon_years != int(self.horizon_years):
             raise ValueError("horizon_years must be whole where years are told apart")
         if self.purchase_years[-1] >= self.horizon_years:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 import optimizer
+from optimizer.program import Cap, Column, Level, Option, Program, Total
+from optimizer.solver import Solution, shortfall, solve_program
 from optimizer.study import Infeasible, Study
 from profiles import catalog
 from tests.books_oracle import check
@@ -178,3 +182,102 @@ def test_leases_are_no_purchases() -> None:
     lease = BUY | {"tenure": "lease", "price_usd": None, "price_usd_per_h": 2.0}
     plan = optimizer.solve(small(catalogue=[lease], limits={"units": 0}))
     assert plan.fleet[0].tenure == "lease"
+
+
+def test_a_plan_without_whole_numbers_has_a_bound() -> None:
+    plan = optimizer.solve(small(catalogue=[CHEAP], objective="cost"))
+    assert plan.status == "optimal"
+    assert plan.bound == pytest.approx(plan.objective, rel=1e-6)
+    assert any("predicted" in each for each in plan.warnings)  # its profile is; the reader must know
+
+
+@pytest.mark.parametrize("changes", [{}, {"by_year": True}])
+def test_what_costs_nothing_is_not_kept_without_need(changes: dict[str, Any]) -> None:
+    old = {"gpu": L4, "host": "l4-server-4", "site": "here", "units": 90, "max_batch": [8]}
+    few = sum(row.units for row in optimizer.solve(small(objective="carbon")).fleet)
+    plan = optimizer.solve(small(**({"objective": "cost", "owned": [old]} | changes)))
+    assert sum(row.units for row in plan.fleet) == few
+    assert {sum(on) for on in zip(*(row.on for row in plan.fleet), strict=True)} == {few}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"purchase_years": [0, 2]},
+        {"discount_rate": 0.1},
+        {"catalogue": [BUY | {"usable_years": 2}]},
+        {"sites": [{"name": "here", "grid": "300", "intensity_trend_per_year": -0.03}]},
+    ],
+)
+def test_years_that_differ_cannot_be_told_as_one(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"by_year: false .* leave by_year out"):
+        small(by_year=False, **changes)
+
+
+def test_the_elastic_solve_names_what_it_misses_in_order() -> None:
+    """An option that is ruled out (or short by itself) does not shift the words of totals and levels."""
+    program = Program(
+        [Option(1.0, 0), Option(1.0, 2)],
+        [Column(0, 1, 2.5, 0.0)],
+        [0],
+        [Cap(9.0, {1: 1.0})],
+        levels=[Level((0,), {1: 100.0}, {}, limit=120.0, weight=0.01)],
+        totals=[Total(3.0, {1: 4.0})],
+    )
+    assert shortfall(program).missing[:3] == pytest.approx([0.0, 9.0, 180.0])  # cap, total, level
+
+
+def test_what_is_missing_is_never_told_as_nothing() -> None:
+    usd = optimizer.solve(small(objective="cost")).usd
+    assert usd is not None
+    with pytest.raises(Infeasible, match="missing 1 more dollars of budget"):
+        optimizer.solve(small(limits={"budget_usd": usd - 0.3}))
+
+
+def test_a_round_without_a_plan_leaves_the_plan_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = iter(range(9))
+
+    def only_once(program: Program, **limits: float) -> Solution:
+        found = solve_program(program, **limits)
+        return found if next(calls) == 0 else replace(found, status="no_solution", objective=None)
+
+    monkeypatch.setattr("optimizer.plan.solve_program", only_once)
+    plan = optimizer.solve(small(demand={"model": LLAMA, "rate_per_s": 30, "buckets": TABLE, "shape": "diurnal"}))
+    assert plan.status == "optimal"
+    assert any("joules were not priced" in each for each in plan.warnings)
+
+
+def test_an_elastic_solve_that_ran_out_of_time_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    none = Solution("no_solution", None, None, None, [], [], [], 30.0)
+    monkeypatch.setattr("optimizer.plan.shortfall", lambda _: none)
+    with pytest.raises(Infeasible, match="was not found in time"):
+        optimizer.solve(small(limits={"units": 1}))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1e-6, 1.0, 1e6, 1e9, 1e12]))
+def test_a_limit_holds_in_any_unit(each: int, load: int, scale: float) -> None:
+    """The same rows in micrograms or tonnes have the same answer."""
+    base = Program(
+        [Option(3.0), Option(1.0)],
+        [Column(0, 0, load / 2, 0.0), Column(0, 1, load / 2, 0.1)],
+        [0],
+        [],
+        levels=[Level((0,), {1: scale}, {1: scale / 3}, limit=scale * each / 2)],
+        totals=[Total(scale * each, {0: scale * 0.9, 1: scale * 0.5}, {1: scale / 7})],
+    )
+    plain = replace(
+        base,
+        levels=[Level((0,), {1: 1.0}, {1: 1 / 3}, limit=each / 2)],
+        totals=[Total(float(each), {0: 0.9, 1: 0.5}, {1: 1 / 7})],
+    )
+    one, other = solve_program(base, gap_rel=0.0), solve_program(plain, gap_rel=0.0)
+    assert one.status == other.status
+    if other.objective is not None:
+        assert one.objective == pytest.approx(other.objective, rel=1e-6)
+    weighed = replace(
+        base,
+        levels=[replace(level, weight=1 / scale) for level in base.levels],
+        totals=[replace(total, weight=1 / scale) for total in base.totals],
+    )
+    assert shortfall(weighed).objective == pytest.approx(shortfall(plain).objective, abs=1e-3)
