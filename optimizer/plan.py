@@ -27,6 +27,7 @@ from sim.scenario import Accounting
 TRENDS = (-0.03, -0.07)  # of a grid's intensity a year, shown beside every plan
 _ROUNDS = 6  # of pricing joules at the utilisation the round before found
 _SETTLED = 0.05  # relative change of utilisation below which the pricing has settled
+_MISSING_LIMIT_S = 30.0
 _NOTHING = 1e-4  # of a unit of a limit: less is the solver's tolerance
 _UNSETTLED = (
     "joules were not priced at the utilisation the plan ends with: fleets kept changing, or the time ran out; "
@@ -157,7 +158,7 @@ def _solved(
     market = build(study, load, seen, factors)
     solution = solve_program(market.program, time_limit_s=time_limit_s, gap_rel=study.gap)
     if solution.status == "infeasible":
-        raise Infeasible(missing(market))
+        raise Infeasible(missing(market, study.time_limit_s))
     if solution.objective is None:
         raise NoPlan(f"no plan found in {study.time_limit_s:g} s; raise time_limit_s or offer fewer configurations")
     return market, solution
@@ -181,16 +182,17 @@ def utilisations(market: Market, solution: Solution) -> dict[Kind, float]:
     return {kind: load[kind] / count for kind, count in units.items() if count and load.get(kind)}
 
 
-def missing(market: Market) -> str:
-    """One line in units of what the limits lack, from the elastic solve."""
-    found = shortfall(market.program)
+def missing(market: Market, time_limit_s: float) -> str:
+    """One line in units of what the limits lack, from an elastic solve of no more than `time_limit_s` (and 30 s)."""
+    found = shortfall(market.program, time_limit_s=min(_MISSING_LIMIT_S, time_limit_s))
     if found.status == "no_solution":
         return "infeasible; what is missing was not found in time; loosen limits or slo, or lower the demand"
     limits = zip(found.missing, market.shortage, strict=False)
     lacks = [f"{math.ceil(lack - _NOTHING)} more {word}" for lack, word in limits if lack > _NOTHING]
     if not lacks:
         return "infeasible, and loosening the limits on units, room and power does not help; loosen slo or demand"
-    return f"infeasible: missing {' and '.join(lacks)}; raise these limits, lower the demand or loosen slo"
+    proof = " (less may do: the time ran out)" if found.status == "time_limit" else ""
+    return f"infeasible: missing {' and '.join(lacks)}{proof}; raise these limits, lower the demand or loosen slo"
 
 
 def _plan(study: Study, load: Load, market: Market, solution: Solution, rounds: int) -> Plan:

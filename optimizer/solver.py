@@ -263,7 +263,9 @@ class _Model:
             share = min(1.0, max(0.0, float(x.varValue) / steps))
             shares[k] = round(share * steps) / steps if program.steps else share
         missing = [float(missed.varValue) * size for missed, _, size in self._slack]
-        kept_on = [[_up(k.varValue or 0.0) for k in row] for row in self._on] if self._on and not self._elastic else None
+        kept_on = (
+            [[_up(k.varValue or 0.0) for k in row] for row in self._on] if self._on and not self._elastic else None
+        )
         if self._elastic:
             weights = [weight for _, weight, _ in self._slack]
             objective = sum(weight * lacks for weight, lacks in zip(weights, missing, strict=True))

@@ -45,7 +45,7 @@ def standing(answer: Answer, name: str, market: Market, solution: Solution) -> S
     """A solution as a row of the page."""
     if solution.objective is None:
         if solution.status == "infeasible":
-            lacks = missing(market).removeprefix("infeasible: ").partition(";")[0]
+            lacks = missing(market, answer.study.time_limit_s).removeprefix("infeasible: ").partition(";")[0]
             return none(name, f"it does not carry the demand: {lacks}")
         return none(name, "the time ran out before any such fleet was found", solution.status)
     placements, _ = placed.fleet(market, solution)

@@ -249,7 +249,7 @@ def test_a_round_without_a_plan_leaves_the_plan_before_it(monkeypatch: pytest.Mo
 
 def test_an_elastic_solve_that_ran_out_of_time_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     none = Solution("no_solution", None, None, None, [], [], [], 30.0)
-    monkeypatch.setattr("optimizer.plan.shortfall", lambda _: none)
+    monkeypatch.setattr("optimizer.plan.shortfall", lambda _, **limits: none)
     with pytest.raises(Infeasible, match="was not found in time"):
         optimizer.solve(small(limits={"units": 1}))
 
