@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import optimizer
+from optimizer import demand, market, placed
+from optimizer.again import again
+from optimizer.plan import answer
 from optimizer.program import Cap, Column, Level, Option, Program, Total
 from optimizer.solver import Solution, shortfall, solve_program
 from optimizer.study import Infeasible, Study
@@ -281,3 +284,85 @@ def test_a_limit_holds_in_any_unit(each: int, load: int, scale: float) -> None:
         totals=[replace(total, weight=1 / scale) for total in base.totals],
     )
     assert shortfall(weighed).objective == pytest.approx(shortfall(plain).objective, abs=1e-3)
+
+
+GAP = 1e-4
+
+
+def least(study: Study) -> Solution | None:
+    """The optimum at joules as they are before any round, so that two studies differ in what was changed alone."""
+    try:
+        program = market.build(study, demand.build(study)).program
+    except Infeasible:
+        return None
+    found = solve_program(program, gap_rel=GAP, time_limit_s=10.0)
+    return found if found.status != "infeasible" else None
+
+
+def looser(study: Study) -> dict[str, dict[str, Any]]:
+    """Changes that only add to what can be done."""
+    told = study.model_dump(mode="json", exclude_unset=True)
+    sites, limits = told["sites"], told["limits"]
+    other = {"name": "third", "grid": sites[0]["grid"], "pue": 1.05}
+    own = next(iter(told["catalogue"]))
+    found: dict[str, dict[str, Any]] = {
+        "a type": {"catalogue": [*told["catalogue"], {"gpu": "h200-sxm-141gb", "max_batch": [32], "price_usd": 1e5}]},
+        "a site": {"sites": [*sites, other | {"price_usd_per_kwh": 0.01}]},
+        "a lease": {"catalogue": [*told["catalogue"], LEASE | {"price_usd_per_h": 5.0}]},
+        "overflow": {"catalogue": [*told["catalogue"], RENT | {"price_usd_per_h": 5.0}]},
+        "resale": {"catalogue": [own | {"resale_per_year": 0.5}, *told["catalogue"][1:]]},
+        "a lower charge": {"sites": [site | {"demand_charge_usd_per_kw_month": 0.0} for site in sites]},
+    }
+    more = {"max_gpus": 8, "max_units": 1, "max_drawn_w": 1000.0}
+    roomy = [site | {key: site[key] + step for key, step in more.items() if key in site} for site in sites]
+    found["room"] = {"sites": roomy}
+    found["a limit"] = {"limits": {key: 1.1 * limit if key != "units" else limit + 1 for key, limit in limits.items()}}
+    if "resale_per_year" in own:
+        del found["resale"]
+    return found
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(studies().filter(lambda study: study.slices == "day"), st.integers(0, 7))
+def test_one_more_of_anything_never_worsens_the_optimum(study: Study, which: int) -> None:
+    study = Study.model_validate(study.model_dump(mode="json", exclude_unset=True) | {"by_year": True})
+    changes = looser(study)
+    name = sorted(changes)[which % len(changes)]
+    before = least(study)
+    if before is None or before.objective is None or before.status != "optimal":
+        return
+    after = least(Study.model_validate(study.model_dump(mode="json", exclude_unset=True) | changes[name]))
+    assert after is not None, name
+    assert after.bound is not None
+    assert after.bound <= before.objective * (1 + 1e-6), name
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(studies().filter(lambda study: all(site.grid.isdigit() for site in study.sites)))
+def test_twice_the_intensity_is_twice_the_operational_grams_of_the_same_plan(study: Study) -> None:
+    try:
+        found = answer(study)
+    except Infeasible:
+        return
+    sites = [site.model_copy(update={"grid": str(2 * int(site.grid))}) for site in study.sites]
+    twice = again(found, study=study.model_copy(update={"sites": sites}))
+    rows, _ = placed.fleet(twice, found.solution)
+    assert sum(row.operational_g for row in rows) == pytest.approx(2 * found.plan.operational_g, rel=1e-9)
+    assert sum(row.embodied_g for row in rows) == pytest.approx(found.plan.embodied_g, rel=1e-9)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from([3.0, 12.0, 40.0]), either("flat", "diurnal"), either([1.0], [0.6, 1.0]), either(8, 16))
+def test_without_embodied_carbon_least_carbon_is_least_energy(
+    rate: float, shape: str, clocks: list[float], batch: int
+) -> None:
+    study = small(
+        demand={"model": LLAMA, "rate_per_s": rate, "buckets": TABLE, "shape": shape},
+        catalogue=[BUY | {"clocks": clocks, "max_batch": [batch]}, {"gpu": H100, "max_batch": [16, 64]}],
+        accounting={"boundary": "card", "embodied_kg": {L4: 0.0, H100: 0.0}},
+    )
+    carbon, energy = least(study), least(study.model_copy(update={"objective": "energy"}))
+    assert carbon is not None
+    assert energy is not None
+    assert carbon.objective is not None
+    assert carbon.objective == pytest.approx((energy.objective or 0.0) / 3.6e6 * 300, rel=2 * GAP)
