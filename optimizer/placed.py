@@ -140,7 +140,7 @@ def _placement(market: Market, group: int, mine: _Group) -> Placement:
     powered = [each.times(n) for each, n in zip(market.on[group], mine.on, strict=True)]
     whole = [a + b + c for a, b, c in zip(powered, mine.by_year, paid, strict=True)]
     total = sum(whole, Amount())
-    units = _units(mine, choice)
+    units = _units(market, mine, choice)
     return Placement(
         pool=mine.name,
         site=choice.site.name,
@@ -182,9 +182,10 @@ def _placement(market: Market, group: int, mine: _Group) -> Placement:
     )
 
 
-def _busiest(market: Market, mine: _Group, year: int) -> int:
-    """Whole units that a year's busiest slice needs."""
-    loads = (load for load, part in zip(mine.loads, market.slices, strict=True) if part.year == year)
+def _busiest(market: Market, mine: _Group, year: int, lost: bool = False) -> int:
+    """Whole units that a year's busiest slice needs; with `lost` also of those in which a site is lost."""
+    parts = zip(mine.loads, market.slices, strict=True)
+    loads = (load for load, part in parts if part.year == year and (lost or part.lost is None))
     return math.ceil(max(loads) - 1e-6)
 
 
@@ -199,9 +200,11 @@ def _by_hour(market: Market, mine: _Group) -> list[int]:
     return [math.ceil(load - 1e-6) for load in found]
 
 
-def _units(mine: _Group, choice: Choice) -> int:
+def _units(market: Market, mine: _Group, choice: Choice) -> int:
     """Units bought in all; of those leased or rented, the most at once."""
-    if choice.hourly or getattr(choice.unit, "tenure", "") == "lease":
+    if choice.hourly:
+        return max(_busiest(market, mine, year, lost=True) for year in range(market.years))
+    if getattr(choice.unit, "tenure", "") == "lease":
         return max(*mine.on, *(_there(mine, year) for year in range(len(mine.on))))
     return sum(count for _, count in mine.taken)
 

@@ -45,13 +45,17 @@ def standing(answer: Answer, name: str, market: Market, solution: Solution) -> S
     """A solution as a row of the page."""
     if solution.objective is None:
         if solution.status == "infeasible":
-            lacks = missing(market, answer.study.time_limit_s).removeprefix("infeasible: ").partition(";")[0]
-            return none(name, f"it does not carry the demand: {lacks}")
+            if market.program.unserved():
+                return none(name, "it does not carry the demand: some requests find nothing that serves them")
+            lacks = missing(market, answer.study.time_limit_s).removeprefix("infeasible").lstrip(":, ")
+            return none(name, f"it does not carry the demand: {lacks.partition(';')[0]}")
         return none(name, "the time ran out before any such fleet was found", solution.status)
     placements, _ = placed.fleet(market, solution)
     years = placed.years(market, placements, placed.charges(market, solution))
     priced = any(row["usd"] for row in years)
-    fleet = words(fleet_of(market, solution.units))
+    bought = fleet_of(market, solution.units)
+    rented = [f"{row.units} x {row.host} at {row.site} by the hour" for row in placements if row.by_hour]
+    fleet = ", ".join([*([words(bought)] if bought or not rented else []), *rented])
     rows: list[dict[str, Any]] = []
     for year, row in enumerate(years):
         kw = {

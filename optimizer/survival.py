@@ -46,6 +46,8 @@ def _without(plan: Plan, study: Study, scenario: Scenario) -> Iterator[tuple[str
     if study.reserve.spare_units:
         for lost in scenario.pools:
             row = rows[lost.name]
+            if row.by_hour:  # another one is rented
+                continue
             fewer = lost.instances - study.reserve.spare_units * row.instances // row.units
             rest = [pool for pool in scenario.pools if pool is not lost]
             kept = [lost.model_copy(update={"instances": fewer})] if fewer > 0 else []
@@ -57,7 +59,9 @@ def _without(plan: Plan, study: Study, scenario: Scenario) -> Iterator[tuple[str
 
 
 def _first_year(row: Placement) -> int:
-    """Units that are there in the first year, on or off."""
+    """Units that are there in the first year, on or off, or can be rented."""
+    if row.by_hour:
+        return row.units
     return sum(count for year, count in row.bought.items() if year == "0") or row.on[0]
 
 
@@ -66,14 +70,12 @@ def _left(scenario: Scenario, pools: list[Pool]) -> Scenario | None:
     asked = {(pool.model, role) for pool in scenario.pools for role in _does(pool)}
     if asked - {(pool.model, role) for pool in pools for role in _does(pool)}:
         return None
-    names = {pool.name for pool in pools}
-    controls = [each for each in scenario.controls if set(getattr(each, "pools", None) or names) <= names]
     changes: dict[str, Any] = {
         "pools": pools,
         "sites": [site for site in scenario.sites if any(pool.site == site.name for pool in pools)],
         "routing": "least-outstanding-tokens",
         "plan": None,
-        "controls": controls,
+        "controls": [],  # all that is there, and all that can be rented, is on
     }
     return scenario.model_copy(update=changes)
 

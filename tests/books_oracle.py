@@ -187,10 +187,11 @@ class Checked:
         for pool in self.pools.values():
             row, there = pool.row, pool.there(self.years)
             if pool.rented:
-                most = [
-                    max((pool.load[n] for n, p in self.slices.items() if p["year"] == y)) for y in range(self.years)
-                ]
-                assert row["on"] == [math.ceil(load - 1e-6) for load in most]
+                for year, on in enumerate(row["on"]):
+                    mine = {name: part for name, part in self.slices.items() if part["year"] == year}
+                    most = max(pool.load[name] for name, part in mine.items() if not part["lost"])
+                    assert on == math.ceil(most - 1e-6)
+                assert row["units"] == math.ceil(max(pool.load[name] for name in self.slices) - 1e-6)
                 continue
             assert all(0 <= on <= have for on, have in zip(row["on"], there, strict=True)), (row["on"], there)
             peak = 0.0

@@ -13,10 +13,13 @@ from pydantic import ValidationError
 import optimizer
 from optimizer import demand, market, placed
 from optimizer.again import again
+from optimizer.explained import boarded
 from optimizer.plan import answer
 from optimizer.program import Cap, Column, Level, Option, Program, Total
 from optimizer.solver import Solution, shortfall, solve_program
 from optimizer.study import Infeasible, Study
+from optimizer.survival import losses
+from optimizer.written import plan_scenario
 from profiles import catalog
 from tests.books_oracle import check
 
@@ -366,3 +369,25 @@ def test_without_embodied_carbon_least_carbon_is_least_energy(
     assert energy is not None
     assert carbon.objective is not None
     assert carbon.objective == pytest.approx((energy.objective or 0.0) / 3.6e6 * 300, rel=2 * GAP)
+
+
+def test_what_is_rented_when_a_site_is_lost_is_not_on_before() -> None:
+    two = [{"name": "here", "grid": "300"}, {"name": "there", "grid": "400"}]
+    study = small(sites=two, catalogue=[CHEAP], objective="carbon", reserve={"lose_site": True, "spare_units": 1})
+    found = answer(study)
+    rows = {row.site: row for row in found.plan.fleet}
+    assert rows["there"].on == [0]
+    assert rows["there"].by_hour == [0] * 24
+    assert rows["there"].units == rows["here"].units == 18
+    assert [pool.site for pool in plan_scenario(found.plan, study).pools] == ["here"]
+    lost = losses(found.plan, study)
+    assert [each.lost for each in lost] == ["site here"]  # in place of a rented unit another one is rented
+    assert lost[0].kept(0.99)
+    told = {row["name"]: row["fleet"] for row in boarded(found)}
+    assert told["recommended"] == "18 x l4-server-4 at here by the hour, 18 x l4-server-4 at there by the hour"
+
+
+def test_the_board_says_what_todays_fleet_lacks() -> None:
+    study = small(owned=[OWNED | {"usable_years": 1}], horizon_years=2, purchase_years=[0, 1])
+    told = {row["name"]: row["why"] for row in boarded(answer(study))}
+    assert told["today"] == "it does not carry the demand: some requests find nothing that serves them"
