@@ -76,6 +76,7 @@ class _Model:
         # Not where that could break a limit on what runs.
         limited = program.totals or any(level.limit is not None for level in program.levels)
         self._many_on = sum(map(len, program.running or ())) > MOST_WHOLE_ON and not limited
+        self._free_on = self._many_on or (elastic and not limited)
         self._linear: Any = getattr(pulp.LpAffineExpression, "from_list", pulp.LpAffineExpression)
         self._problem = pulp.LpProblem("carbonfleet", pulp.LpMinimize)
         self._new, self._int, self._real = self._problem.add_variable, pulp.LpInteger, pulp.LpContinuous
@@ -94,9 +95,8 @@ class _Model:
         ]
         kind = whole if program.steps else real
         self._shares = {k: new(f"x{k}", 0, self._steps, kind) for k in program.alive()}
-        free = self._elastic or self._many_on
         self._on = [
-            [new(f"k{g}_{p}", 0, None, real if free else whole) for p in range(len(costs))]
+            [new(f"k{g}_{p}", 0, None, real if self._free_on else whole) for p in range(len(costs))]
             for g, costs in enumerate(program.running or ())
         ]
         self._levels = [new(f"v{i}", 0, None, real) for i in range(len(program.levels))]

@@ -391,3 +391,10 @@ def test_the_board_says_what_todays_fleet_lacks() -> None:
     study = small(owned=[OWNED | {"usable_years": 1}], horizon_years=2, purchase_years=[0, 1])
     told = {row["name"]: row["why"] for row in boarded(answer(study))}
     assert told["today"] == "it does not carry the demand: some requests find nothing that serves them"
+
+
+def test_units_on_are_whole_in_the_elastic_solve_too_where_what_they_draw_is_limited() -> None:
+    program = Program([Option(1.0)], [Column(0, 0, 0.5, 0.0)], [0], [], running=((1.0,),))
+    program = replace(program, totals=[Total(6.0, running={(0, 0): 10.0})])
+    assert solve_program(program).status == "infeasible"
+    assert shortfall(program).missing == pytest.approx([4.0])
