@@ -398,3 +398,10 @@ def test_units_on_are_whole_in_the_elastic_solve_too_where_what_they_draw_is_lim
     program = replace(program, totals=[Total(6.0, running={(0, 0): 10.0})])
     assert solve_program(program).status == "infeasible"
     assert shortfall(program).missing == pytest.approx([4.0])
+
+
+def test_dollars_that_leave_something_out_say_so() -> None:
+    free = BUY | {"price_usd": None}
+    plan = optimizer.solve(small(catalogue=[free], sites=[{"name": "here", "grid": "300", "price_usd_per_kwh": 0.1}]))
+    assert "dollars leave out what units of l4 cost: no price is known" in plan.warnings
+    assert not any("no price" in each for each in optimizer.solve(small(catalogue=[free])).warnings)
