@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.markdown import items, table
 from carbonfleet.reproduce.hotcarbon24 import words
 from carbonfleet.reproduce.hotcarbon24.paper import BATCHES, NEW, OLD, SMALL
 from carbonfleet.reproduce.hotcarbon24.setting import setting
@@ -70,10 +71,10 @@ def render(document: dict[str, Any]) -> str:
     parts = [
         HEAD.format(paper=document["paper"], headline=words.headline(document)),
         "## Claim by claim\n",
-        _table(words.CLAIMS_HEAD, words.claim_rows(document), 3),
+        table(words.CLAIMS_HEAD, words.claim_rows(document), 3),
         "The error of a best batch is what our figure loses at the paper's batch against our own best one.\n",
         "## Score\n",
-        _table(words.SCORE_HEAD, words.score_rows(document)),
+        table(words.SCORE_HEAD, words.score_rows(document)),
         "Independent results alone: repeated claims, identities and fitted ones are left out. `strictly` counts a\n"
         "best batch only where it is the paper's own.\n",
         "## Takeaways\n",
@@ -81,13 +82,13 @@ def render(document: dict[str, Any]) -> str:
         "## Whole servers instead of chips\n",
         "The paper counts chips. By pcf-card, with each card's share of a server and its watts, the embodied shares\n"
         "of a prompt alone in its batch are:\n",
-        _table(words.CHANGES_HEAD, words.change_rows(document), 2),
-        _list(words.change_lines(document)),
+        table(words.CHANGES_HEAD, words.change_rows(document), 2),
+        items(words.change_lines(document)),
         READING.format(**_computed(document)),
         "## Free parameters\n",
-        _table(words.PARAMETERS_HEAD, words.parameter_rows(document), 3),
+        table(words.PARAMETERS_HEAD, words.parameter_rows(document), 3),
         "## Assumptions\n",
-        _table(("what", "value", "given by", "why"), [[*row.values()] for row in document["assumptions"]], 4),
+        table(("what", "value", "given by", "why"), [[*row.values()] for row in document["assumptions"]], 4),
     ]
     return "\n".join(parts)
 
@@ -112,17 +113,7 @@ def _computed(document: dict[str, Any]) -> dict[str, str]:
 
 def _takeaways(document: dict[str, Any]) -> Iterable[str]:
     for title, checks in words.takeaway_lines(document):
-        yield f"**{title}**\n\n{_list(checks)}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
-    rule = ["---" if k < text_columns else "---:" for k in range(len(head))]
-    lines = (f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in (head, rule, *rows))
-    return "\n".join(lines) + "\n"
-
-
-def _list(lines: Iterable[str]) -> str:
-    return "".join(f"- {line}\n" for line in lines)
+        yield f"**{title}**\n\n{items(checks)}"
 
 
 if __name__ == "__main__":

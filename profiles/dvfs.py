@@ -21,8 +21,10 @@ LEAST = 0.2  # of the full clock: below it nothing published was found to check 
 VOLTAGE_AT_REST = 0.6  # v(0), as a share of the voltage at full clock
 
 
-def at_clock(profile: Profile, share: float) -> Profile:
+def at_clock(profile: Profile, share: float, voltage_at_rest: float = VOLTAGE_AT_REST) -> Profile:
     """The profile with the SM clock at `share` of what it was measured at; power marked modelled in its provenance.
+
+    `voltage_at_rest` is v(0) of the module's text, for asking what rests on it: 1 is a voltage that stays.
 
     Raises:
         InputError: a share outside 0.2 to 1, or an unknown GPU or model.
@@ -31,7 +33,7 @@ def at_clock(profile: Profile, share: float) -> Profile:
         raise InputError(f"a clock at {share:g} of the full one", field="clock", mend=f"{LEAST:g} to 1")
     if share == 1.0:
         return profile
-    scale = _Scale(profile, share)
+    scale = _Scale(profile, share, voltage_at_rest)
     mixed = profile.mixed
     if mixed.points is not None:
         mixed = mixed.model_copy(update={"points": scale.points(mixed.points)})
@@ -58,10 +60,10 @@ def at_clock(profile: Profile, share: float) -> Profile:
 class _Scale:
     """How a profile's points change with the clock."""
 
-    def __init__(self, profile: Profile, share: float) -> None:
+    def __init__(self, profile: Profile, share: float, at_rest: float) -> None:
         self._llm, self._gpu = catalog.llm(profile.model), catalog.gpu(profile.gpu)
         self._profile, self._share = profile, share
-        self._dynamic = share * (VOLTAGE_AT_REST + (1.0 - VOLTAGE_AT_REST) * share) ** 2
+        self._dynamic = share * (at_rest + (1.0 - at_rest) * share) ** 2
         best = max(self._flops(profile.prefill, i) / profile.prefill.time_s[i] for i in profile.prefill.valid)
         self._rate = max(
             best, *(self._flops(profile.decode, i) / profile.decode.time_s[i] for i in profile.decode.valid)

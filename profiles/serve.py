@@ -15,6 +15,7 @@ Little's law closes it: B = residence / instance time. All of this is for full l
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -127,15 +128,33 @@ def best_batch(
     return low
 
 
-def part_load_j(
-    model: StepModel, prompt_tokens: int, output_tokens: int, full: Served, utilisation: float, role: Role = "both"
-) -> float:
-    """Joules above loaded idle of one request on an instance that runs at a share of its full load.
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What an instance does at part load: it wavers between two whole batches.
 
-    Below full load fewer sequences run together, so each decode step serves fewer tokens. The batch settles where the
-    instance finishes `utilisation` of its full rate; between two whole batches joules are linear in instance time.
+    Attributes:
+        above: the smallest batch that is fast enough.
+        below: the next smaller one, too slow; None where one sequence at a time is enough and the instance idles.
+        weight: of `below`, 0 to 1.
     """
-    target_s = full.instance_s / utilisation
+
+    above: Served
+    below: Served | None
+    weight: float
+
+    def mean(self, figure: Callable[[Served], float]) -> float:
+        """A figure of both batches, linear between them."""
+        above = figure(self.above)
+        return above if self.below is None else above + self.weight * (figure(self.below) - above)
+
+
+def settled(
+    model: StepModel, prompt_tokens: int, output_tokens: int, full: Served, target_s: float, role: Role = "both"
+) -> Settled:
+    """The batch at which an instance takes `target_s` for a request, which is not below the time `full` takes.
+
+    Below full load fewer sequences run together, so each decode step serves fewer tokens.
+    """
     low, high = 0, full.batch  # instance time falls with the batch: at `high` it is within the target
     while high - low > 1:
         middle = (low + high) // 2
@@ -144,9 +163,22 @@ def part_load_j(
     above = serve(model, prompt_tokens, output_tokens, high, role) or full
     below = serve(model, prompt_tokens, output_tokens, low, role) if low else None
     if below is None or below.instance_s <= above.instance_s:
-        return above.dynamic_j
+        return Settled(above, None, 0.0)
     weight = min(1.0, max(0.0, (target_s - above.instance_s) / (below.instance_s - above.instance_s)))
-    return above.dynamic_j + weight * (below.dynamic_j - above.dynamic_j)
+    return Settled(above, below, weight)
+
+
+def part_load_j(
+    model: StepModel, prompt_tokens: int, output_tokens: int, full: Served, utilisation: float, role: Role = "both"
+) -> float:
+    """Joules above loaded idle of one request on an instance that runs at a share of its full load.
+
+    The batch settles where the instance finishes `utilisation` of its full rate; between two whole batches joules are
+    linear in instance time.
+    """
+    target_s = full.instance_s / utilisation
+    found = settled(model, prompt_tokens, output_tokens, full, target_s, role)
+    return found.mean(lambda one: one.dynamic_j)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from profiles.inputs import InputError
 from profiles.predict import eager
 from profiles.profile import load
 from profiles.step import StepModel
+from tests.committed import close
 
 COMMITTED = json.loads(written.RESULT.read_text(encoding="utf-8"))
 ROWS = {row["id"]: row for row in COMMITTED["claims"]}
@@ -40,21 +41,6 @@ def made() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def elsewhere() -> dict[str, Any]:
     return study(setting(["h100-sxm-80gb", "l4"], [], ["PL", "SE"])).document
-
-
-def close(found: Any, committed: Any, where: str) -> None:
-    if isinstance(committed, dict):
-        assert set(found) == set(committed), where
-        for key, value in committed.items():
-            close(found[key], value, f"{where}.{key}")
-    elif isinstance(committed, list):
-        assert len(found) == len(committed), where
-        for k, value in enumerate(committed):
-            close(found[k], value, f"{where}[{k}]")
-    elif isinstance(committed, float):
-        assert found == pytest.approx(committed, rel=1e-3, abs=1e-4), where
-    else:
-        assert found == committed, where
 
 
 def test_it_gives_the_committed_result(made: dict[str, Any]) -> None:

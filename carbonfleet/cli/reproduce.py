@@ -67,9 +67,10 @@ def hotcarbon24(
     with using(own_catalog):
         made = study(setting(gpus, models, zones, lifetime_years))
     if output is not None:
-        from carbonfleet.reproduce.hotcarbon24.folder import write
+        from carbonfleet.reproduce.hotcarbon24.page import build
+        from carbonfleet.reproduce.result import write
 
-        write(made, output, [*own_files(own_catalog), *(Path(zone) for zone in zones)], sys.argv)
+        write(made, build(made.document), output, [*own_files(own_catalog), *map(Path, zones)], sys.argv)
     opt.warn(made.document["warnings"], quiet)
     if as_json:
         opt.print_json(made.document)
@@ -92,4 +93,65 @@ def _text(document: dict[str, Any]) -> str:
         blocks.append(table(words.CELLS_HEAD, words.cell_rows(document), 2))
     blocks += [[title, *(f"   {check}" for check in checks)] for title, checks in words.takeaway_lines(document)]
     blocks.append(["whole servers instead of chips:", *(f"   {line}" for line in words.change_lines(document))])
+    return "\n\n".join("\n".join(block) for block in blocks)
+
+
+@command.command(
+    "greener-llms",
+    epilog="Example: carbonfleet reproduce greener-llms --gpu h200-sxm-141gb --zone PL --utc-offset-h 1 -o runs/h200",
+    context_settings=opt.HELP,
+)
+@click.option("--gpu", help="GPU of the server, eight or fewer to a host; default h100-sxm-80gb.")
+@click.option("--model", help="LLM of the catalogue; default llama-2-70b.")
+@click.option("--precision", help="Of the weights; default bf16.")
+@click.option("--zone", help="Grid of the week: a zone, a file or g/kWh; default CISO.")
+@click.option("--utc-offset-h", type=click.FloatRange(-12, 14), help="Local time of the load against UTC; default -8.")
+@click.option("--lifetime-years", type=opt.POSITIVE, help="Life of a GPU; default 5.")
+@opt.own_catalog_option
+@opt.out_option("Write report.html, result.json, manifest.json and the predicted profiles into this folder.")
+@opt.json_option
+@opt.quiet_option
+def greener_llms(
+    own_catalog: str | None, output: Path | None, as_json: bool, quiet: bool, **asked: str | float | None
+) -> None:
+    """Llama-2 70B on 8 H100: tp, batch and SM clock against latency and energy, and a fleet that adapts them.
+
+    The knob that saves most at each load within TTFT and TBT limits, and a week of load on a fleet whose instances, tp
+    and clock follow it, beside what Towards Greener LLMs and DynamoLLM publish. Steps are predicted and clocks
+    modelled; every saving is replayed by the simulator. Takes about a minute and a half.
+    """
+    from carbonfleet.reproduce.greener.study import Setting, study
+    from profiles.catalog import own_files, using
+
+    given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    with using(own_catalog):
+        made = study(Setting(**given))
+    if output is not None:
+        from carbonfleet.reproduce.greener.page import build
+        from carbonfleet.reproduce.result import write
+
+        files = [*own_files(own_catalog), *([Path(given["zone"])] if "zone" in given else [])]
+        write(made, build(made.document), output, files, sys.argv)
+    opt.warn(made.document["warnings"], quiet)
+    if as_json:
+        opt.print_json(made.document)
+        return
+    click.echo(_greener_text(made.document))
+    if output is not None:
+        click.echo(f"\npage: {output / 'report.html'}")
+
+
+def _greener_text(document: dict[str, Any]) -> str:
+    """Findings, knobs, week and checks on a screen."""
+    from carbonfleet.reproduce.greener import reading, words
+    from carbonfleet.text import table
+
+    blocks = [
+        [words.headline(document)],
+        table(words.FINDINGS_HEAD, words.finding_rows(document), 2),
+        table(words.KNOBS_HEAD, words.knob_rows(document), 2),
+        table(words.POLICY_HEAD, words.policy_rows(document)),
+        table(words.CHECKS_HEAD, words.check_rows(document), 3),
+        reading.lines(document),
+    ]
     return "\n\n".join("\n".join(block) for block in blocks)

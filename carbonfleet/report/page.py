@@ -223,8 +223,13 @@ def warnings(texts: Sequence[str], title: str = "Know before you believe") -> st
     """What a reader must know first; nothing where there is nothing."""
     if not texts:
         return ""
-    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
-    return f'<section class="warnings"><strong>{escape(title)}</strong><ul>{items}</ul></section>'
+    return f'<section class="warnings"><strong>{escape(title)}</strong>{bullets(texts)}</section>'
+
+
+def bullets(lines: Iterable[str]) -> str:
+    """A list; nothing where there is nothing."""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<ul>{items}</ul>" if items else ""
 
 
 def _assumptions(s: dict[str, Any]) -> Iterable[str]:

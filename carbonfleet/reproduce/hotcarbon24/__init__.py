@@ -12,5 +12,5 @@ phase and region. No raw measurement of these cards is public: steps are predict
     takeaways   its findings as checks
     setting     its GPUs, models, zones and life, or others
     study       all of it, as one document
-    words, figures, page, folder    that document told, drawn and written
+    words, figures, page    that document told, drawn and written
 """

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from carbonfleet.report.charts import SCHEMA, Spec
+from carbonfleet.report.charts import Spec
+from carbonfleet.reproduce.drawn import DOT, FRAME, Rows, colour, dash, log_axis
 
-Rows = list[dict[str, Any]]
-_FRAME: Spec = {"$schema": SCHEMA, "width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
-_DOT: Spec = {"type": "point", "filled": True, "size": 40, "opacity": 1}
-_DASHES = [[1, 0], [6, 3], [2, 2], [10, 3, 2, 3], [1, 4], [12, 4]]
 MILLI, MICRO = 1e3, 1e6
 
 
@@ -53,20 +49,20 @@ def _by_batch(rows: Rows, field: str, title: str, lost: Rows) -> Spec:
         for r in lost
     ]
     clear = 8 + 12 * len(pairs)  # pixels that the lines of OOM need below the legend
-    colour = _colour("gpu", list(dict.fromkeys(r["gpu"] for r in (*rows, *lost))), clear)
+    by_gpu = colour("gpu", list(dict.fromkeys(r["gpu"] for r in (*rows, *lost))), clear)
     line: Spec = {
         "x": _batch_axis(),
-        "y": _log_axis(values, title),
-        "color": colour,
-        "strokeDash": _dash("model", list(dict.fromkeys(r["model"] for r in rows)), clear),
+        "y": log_axis(values, title),
+        "color": by_gpu,
+        "strokeDash": dash("model", list(dict.fromkeys(r["model"] for r in rows)), clear),
     }
     tip = [{"field": "gpu"}, {"field": "model"}, {"field": "batch"}, {"field": "y", "format": ".4~g", "title": title}]
     layers: list[Spec] = [
         {"data": {"values": values}, "mark": {"type": "line", "strokeWidth": 2}, "encoding": line},
         {
             "data": {"values": values},
-            "mark": _DOT,
-            "encoding": {"x": line["x"], "y": line["y"], "color": colour, "tooltip": tip},
+            "mark": DOT,
+            "encoding": {"x": line["x"], "y": line["y"], "color": by_gpu, "tooltip": tip},
         },
     ]
     for row in range(len(pairs)):  # one line of text a model that does not fit, from the top down
@@ -74,10 +70,10 @@ def _by_batch(rows: Rows, field: str, title: str, lost: Rows) -> Spec:
             {
                 "data": {"values": [mark for mark in marks if mark["row"] == row]},
                 "mark": {"type": "text", "fontSize": 10, "y": -6 - 12 * row},
-                "encoding": {"x": line["x"], "text": {"field": "text"}, "color": colour},
+                "encoding": {"x": line["x"], "text": {"field": "text"}, "color": by_gpu},
             }
         )
-    return _FRAME | {"height": 230, "layer": layers}
+    return FRAME | {"height": 230, "layer": layers}
 
 
 def _bars(rows: Rows, lost: Rows, title: str) -> Spec:
@@ -100,7 +96,7 @@ def _bars(rows: Rows, lost: Rows, title: str) -> Spec:
             "x": x,
             "xOffset": offset,
             "y": {"field": "y", "type": "quantitative", "title": title, "stack": "zero"},
-            "color": _colour("gpu", gpus),
+            "color": colour("gpu", gpus),
             "opacity": opacity,
             "order": {"field": "order", "type": "quantitative"},
             "tooltip": [{"field": "gpu"}, {"field": "batch"}, {"field": "part"}, {"field": "y", "format": ".4~g"}],
@@ -111,12 +107,12 @@ def _bars(rows: Rows, lost: Rows, title: str) -> Spec:
         "mark": {"type": "text", "angle": 270, "align": "left", "baseline": "middle", "fontSize": 10},
         "encoding": {"x": x, "xOffset": offset, "y": {"datum": 0}, "text": {"field": "text"}},
     }
-    return _FRAME | {"height": 180, "layer": [bars, missing] if lost else [bars]}
+    return FRAME | {"height": 180, "layer": [bars, missing] if lost else [bars]}
 
 
 def _tokens(rows: Rows, field: str) -> Spec:
     values = [{"gpu": r["gpu"], "zone": r["zone"], "batch": r["batch"], "y": MICRO * r[field]} for r in rows]
-    return _lines(values, _batch_axis(), _log_axis(values, "µg CO2e a token (log)"), 230)
+    return _lines(values, _batch_axis(), log_axis(values, "µg CO2e a token (log)"), 230)
 
 
 def _lifetime(rows: Rows) -> Spec:
@@ -129,15 +125,15 @@ def _lifetime(rows: Rows) -> Spec:
 
 def _lines(values: Rows, x: Spec, y: Spec, height: int) -> Spec:
     """A colour for each GPU, a dash for each zone."""
-    encoding = {"x": x, "y": y, "color": _colour("gpu", list(dict.fromkeys(row["gpu"] for row in values)))}
-    dash = _dash("zone", list(dict.fromkeys(row["zone"] for row in values)))
+    encoding = {"x": x, "y": y, "color": colour("gpu", list(dict.fromkeys(row["gpu"] for row in values)))}
+    by_zone = dash("zone", list(dict.fromkeys(row["zone"] for row in values)))
     tip = [{"field": "gpu"}, {"field": "zone"}, {"field": x["field"]}, {"field": "y", "format": ".4~g"}]
-    return _FRAME | {
+    return FRAME | {
         "height": height,
         "data": {"values": values},
         "layer": [
-            {"mark": {"type": "line", "strokeWidth": 2}, "encoding": encoding | {"strokeDash": dash}},
-            {"mark": _DOT, "encoding": encoding | {"tooltip": tip}},
+            {"mark": {"type": "line", "strokeWidth": 2}, "encoding": encoding | {"strokeDash": by_zone}},
+            {"mark": DOT, "encoding": encoding | {"tooltip": tip}},
         ],
     }
 
@@ -146,30 +142,6 @@ def _batch_axis() -> Spec:
     scale = {"type": "log", "base": 2, "nice": False}
     axis = {"values": [1, 2, 4, 8, 16, 32, 64], "format": "d"}
     return {"field": "batch", "type": "quantitative", "title": "batch (log)", "scale": scale, "axis": axis}
-
-
-def _log_axis(values: Rows, title: str) -> Spec:
-    """A logarithmic axis around the values, with ticks at 1, 2 and 5 or closer."""
-    ys = [row["y"] for row in values]
-    low, high = 0.8 * min(ys), 1.25 * max(ys)
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1, 2, 5) if high > 30.0 * low else (1, 2, 3, 5, 7)
-    ticks = [m * 10.0**k for k in decades for m in steps if low <= m * 10.0**k <= high]
-    scale = {"type": "log", "domain": [low, high], "nice": False}
-    axis = {"values": ticks, "format": ",~g"}
-    return {"field": "y", "type": "quantitative", "title": title, "scale": scale, "axis": axis}
-
-
-def _colour(field: str, domain: list[str], clear: int = 8) -> Spec:
-    legend = {"orient": "top", "symbolStrokeWidth": 3, "offset": clear}
-    return {"field": field, "type": "nominal", "title": None, "scale": {"domain": domain}, "legend": legend}
-
-
-def _dash(field: str, domain: list[str], clear: int = 8) -> Spec:
-    ranged = [_DASHES[k % len(_DASHES)] for k in range(len(domain))]
-    legend = {"orient": "top", "symbolType": "stroke", "symbolSize": 400, "symbolStrokeWidth": 2, "offset": clear}
-    scale = {"domain": domain, "range": ranged}
-    return {"field": field, "type": "nominal", "title": None, "scale": scale, "legend": legend}
 
 
 def _oom(model: str) -> str:

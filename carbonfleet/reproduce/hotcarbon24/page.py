@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from carbonfleet.report.charts import Spec
-from carbonfleet.report.page import figure_of, table, whole
+from carbonfleet.report.page import bullets, figure_of, headline, table, warnings, whole
 from carbonfleet.reproduce.hotcarbon24 import words
 from carbonfleet.reproduce.hotcarbon24.figures import figures
 
@@ -51,7 +51,7 @@ def _body(d: dict[str, Any], specs: dict[str, Spec]) -> Iterable[str]:
     yield "<p>Cards by pcf-card with their share of a server, whose watts are billed too; PUE 1 in both books.</p>"
     yield table(words.CHANGES_HEAD, words.change_rows(d), 2)
     first, *others = words.change_lines(d)
-    yield f"<p>{escape(first)}</p>" + _list(others)
+    yield f"<p>{escape(first)}</p>" + bullets(others)
     yield "<p>Figures 1 to 7 again; latency and throughput are as above.</p>"
     yield from _figures(d, specs, "server")
     yield from _grounds(d)
@@ -62,10 +62,10 @@ def _top(d: dict[str, Any]) -> Iterable[str]:
     if d["beside_paper"]:
         yield _headline(d)
     yield f"<p>{escape(words.headline(d))}</p>"
-    yield f'<section class="warnings"><strong>Know before you believe</strong>{_list(d["warnings"])}</section>'
+    yield warnings(d["warnings"])
     if d["beside_paper"]:
         yield "<h2>Claim by claim</h2>" + table(words.CLAIMS_HEAD, words.claim_rows(d), 3)
-        yield _list(words.notes(d))
+        yield bullets(words.notes(d))
         yield "<p>The error of a best batch is what our figure loses at the paper's batch against our own best one.</p>"
         yield "<h2>Score</h2>" + table(words.SCORE_HEAD, words.score_rows(d))
         yield (
@@ -84,8 +84,7 @@ def _headline(d: dict[str, Any]) -> str:
         ("", f"{sum(map(bool, held))} of {len(held)}", "takeaways hold"),
         ("miss" if wrong else "", ", ".join(wrong) or "none", "wrong in direction"),
     ]
-    made = [f'<div class="{kind}"><b>{escape(head)}</b><span>{escape(text)}</span></div>' for kind, head, text in cells]
-    return f'<div class="headline">{"".join(made)}</div>'
+    return headline(cells)
 
 
 def _figures(d: dict[str, Any], specs: dict[str, Spec], book: str) -> Iterable[str]:
@@ -107,7 +106,7 @@ def _takeaways(d: dict[str, Any]) -> Iterable[str]:
     if not d["takeaways"]:
         yield "<p>They compare two cards; one alone has none.</p>"
     for title, checks in words.takeaway_lines(d):
-        yield f"<p><strong>{escape(title)}</strong></p>{_list(checks)}"
+        yield f"<p><strong>{escape(title)}</strong></p>{bullets(checks)}"
 
 
 def _grounds(d: dict[str, Any]) -> Iterable[str]:
@@ -115,8 +114,3 @@ def _grounds(d: dict[str, Any]) -> Iterable[str]:
     yield "<h2>Free parameters</h2>" + table(words.PARAMETERS_HEAD, words.parameter_rows(d), 3)
     rows = [[row["name"], row["value"], row["source"], row["reason"]] for row in d["assumptions"]]
     yield "<h2>Assumptions</h2>" + table(("what", "value", "given by", "why"), rows, 4)
-
-
-def _list(lines: Iterable[str]) -> str:
-    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f"<ul>{items}</ul>" if items else ""

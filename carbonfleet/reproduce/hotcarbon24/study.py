@@ -6,7 +6,7 @@ Everything that is printed or drawn is in it; a cell that is out of memory has n
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from carbonfleet.reproduce.hotcarbon24 import trial
@@ -24,6 +24,7 @@ from carbonfleet.reproduce.hotcarbon24.setting import Setting
 from carbonfleet.reproduce.hotcarbon24.takeaways import Scene, takeaways
 from carbonfleet.reproduce.hotcarbon24.trial import Cell, Cells
 from carbonfleet.reproduce.hotcarbon24.verdicts import judged, scores
+from carbonfleet.reproduce.result import Study, rounded
 from profiles import catalog
 from profiles.predict import eager
 from profiles.profile import Profile
@@ -32,7 +33,6 @@ from profiles.step import StepModel
 NAME = "hotcarbon24"
 PAPER = "Nguyen, Zhou, Ding, Liu: Towards Sustainable Large Language Model Serving. HotCarbon'24; arXiv 2501.01990"
 DATE = "2026-11-21"
-DIGITS = 6
 FIGURES = (
     *("latency_s", "energy_j", "power_w", "prefill_s", "prefill_w", "prefill_tokens_per_s", "prefill_j_per_token"),
     *("decode_s", "decode_w", "decode_tokens_per_s", "decode_j_per_token"),
@@ -43,14 +43,6 @@ _NOTES = [
     f"free parameters fitted to claims {', '.join(FITTED)} of HotCarbon'24 and the powers it implies",
     "holds for the static batches it lists, prompts padded to the longest of the batch",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Study:
-    """A reproduction: its document, and the predicted profiles that it was computed with."""
-
-    document: dict[str, Any]
-    profiles: list[Profile]
 
 
 def study(asked: Setting) -> Study:
@@ -82,7 +74,7 @@ def study(asked: Setting) -> Study:
         "assumptions": _assumptions(asked),
         "warnings": list(_warnings(asked, cells, books[1])),
     }
-    return Study(_rounded(document), profiles)
+    return Study(rounded(document), profiles)
 
 
 def _cells(asked: Setting, found: Fit) -> tuple[Cells, list[Profile]]:
@@ -235,12 +227,3 @@ def _warnings(asked: Setting, cells: Cells, server: Book) -> Iterable[str]:
         recalled = [column for column in catalog.gpu(gpu).verify if column not in UNUSED]
         if recalled:
             yield f"{gpu}: {', '.join(recalled)} recalled and not re-read"
-
-
-def _rounded(value: Any) -> Any:
-    """Six digits: more would pretend, and differ between machines."""
-    if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}")
-    if isinstance(value, dict):
-        return {key: _rounded(one) for key, one in value.items()}
-    return [_rounded(one) for one in value] if isinstance(value, list | tuple) else value
