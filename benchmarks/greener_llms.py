@@ -76,7 +76,7 @@ def render(d: dict[str, Any]) -> str:
         "## What would change the conclusion\n",
         "Savings at steady state: medians over classes and loads, and where 20 % is reached.\n",
         table(words.DOUBTS_HEAD, words.doubt_rows(d)),
-        "Predicted steps over the shipped, measured ones of the same network with another vocabulary:\n",
+        "Predicted steps over shipped ones, fitted to measurements, of the same network with another vocabulary:\n",
         table(words.BESIDE_HEAD, words.beside_rows(d), 2),
         "## What physics demands\n",
         table(words.CHECKS_HEAD, words.check_rows(d), 3),

@@ -1,4 +1,4 @@
-"""The savings again on other assumptions, and our predicted profiles beside the nearest measured ones."""
+"""The savings again on other assumptions, and our profiles beside shipped ones that were fitted to measurements."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def rows(server: Server) -> list[dict[str, Any]]:
     ]
     twins = twin_profiles(server)
     if twins:
-        cases.append((f"measured profiles of {TWIN} at tp {_tps(twins)}", own | twins, {}))
+        cases.append((f"shipped profiles of {TWIN} at tp {_tps(twins)}, fitted to measurements", own | twins, {}))
     found = []
     for name, profiles, other in cases:
         server.take(profiles, **other)

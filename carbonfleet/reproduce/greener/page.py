@@ -52,7 +52,7 @@ def _body(d: dict[str, Any]) -> Iterable[str]:
     yield "<h2>What would change the conclusion</h2><p>Savings at steady state, medians over classes and loads.</p>"
     yield table(words.DOUBTS_HEAD, words.doubt_rows(d), 1)
     if d["beside_measured"]:
-        yield "<p>Our predicted steps over the shipped, measured ones of the same network with another vocabulary.</p>"
+        yield "<p>Our steps over shipped ones, fitted to measurements, of the same network but its vocabulary.</p>"
         yield table(words.BESIDE_HEAD, words.beside_rows(d), 2)
     yield "<h2>What physics demands</h2>" + table(words.CHECKS_HEAD, words.check_rows(d), 3)
     yield "<h2>Profiles</h2>" + table(words.PROFILE_HEAD, words.profile_rows(d), 3)

@@ -149,5 +149,6 @@ def _band(d: Document) -> str:
     rows = d["beside_measured"]
     if rows:
         time, power = (max(abs(row[key] - 1.0) for row in rows) for key in ("time_ratio", "power_ratio"))
-        text += f" Measured steps of the same network lie within {percent(time)} in time and {percent(power)} in power."
+        text += " Shipped steps of the same network, fitted to measurements, lie within "
+        text += f"{percent(time)} in time and {percent(power)} in power."
     return text
