@@ -36,6 +36,16 @@ def assert_same(leap, step):
         assert one.ledger.extrapolated_s == two.ledger.extrapolated_s
 
 
+def test_what_is_lost_at_anothers_boundary_joins_after_it(replay, paper):
+    """Both instances step alike: when one fails at a boundary, the other has gone on from its own."""
+    profile = paper(memory={"weights_bytes": 1.0, "kv_bytes_per_token": 1.0, "kv_capacity_tokens": 192})
+    options = SMALL | {"profile": profile, "instances": 2, "horizon_s": 3.0, "scenario": {"controls": [CONTROLS[2]]}}
+    rows = [(0.0, 16, 30), (1.9990234375, 2, 8), (1.9990234375, 2, 8)]
+    leap, step = replay(rows, leaping=True, **options), replay(rows, leaping=False, **options)
+    assert_same(leap, step)
+    assert leap.requests.retries == step.requests.retries > 0
+
+
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=rows,

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from profiles.inputs import InputError
-from sim.engine.clock import Alarm, Clock
+from sim.engine.clock import TIE_S, Alarm, Clock
 from sim.engine.counted import Counted
 from sim.engine.instance import FOREVER, Instance
 from sim.engine.memory import Kv
@@ -175,7 +175,10 @@ class Dispatch:
         requests.retries += 1
         requests.produced[index] = requests.cached[index] = 0
         requests.first_token_s[index] = requests.finish_s[index] = math.nan
-        self.send(index, now_s, now_s)
+        # a moment later: another instance may have a boundary at this very time, and have gone on from it or not
+        later_s = now_s + TIE_S
+        place = 0.8 + 0.1 * index / requests.size  # after everything of that instant but boundaries
+        Alarm(self.clock, place, partial(self.send, index, later_s, later_s)).set(later_s)
 
     def _release(self, number: int, tokens: int) -> None:
         """Tokens that an instance was assigned are not outstanding there any more."""
