@@ -39,7 +39,7 @@ rows = st.lists(
     rows=rows,
     controls=st.lists(st.sampled_from(CONTROLS), min_size=1, max_size=3, unique_by=lambda c: c["kind"]),
     route=st.sampled_from(["round-robin", "least-outstanding-tokens", "power-of-two-choices", "spill-over"]),
-    batching=st.sampled_from(["chunked", "prefill-first", "static"]),
+    batching=st.sampled_from(["chunked", "prefill-first", "static", "splitwise"]),
     later=st.booleans(),
 )
 def test_under_any_controls_leap_equals_step(replay, rows, controls, route, batching, later):

@@ -164,6 +164,22 @@ def test_ranks_in_lockstep_leap_as_they_step(replay, paper, rows, policy, dp, la
     assert_sound(leap, rows)
 
 
+def test_splitwise_lets_sequences_take_turns_beside_prompts(replay):
+    # 64 tokens a step: a prompt of 62 leaves room for two of three sequences; who sat out comes first in the next step
+    rows = [(0.0, 1, 200)] * 3 + [(0.5, 62, 1)] * 4
+    played = replay(rows, batching="splitwise", max_num_seqs=8, max_num_batched_tokens=64)
+    (instance,), requests = played.instances, played.requests
+    table = instance.ledger.table()
+    mixed = table["gaps"] == 2  # GAP_OF_ROW: nobody sat out before
+    beside = (table["batch"] == 2) & (table["from_s"] > 0.0) & (table["steps"] == 1)
+    assert (mixed.sum(), beside.sum()) == (1, 4)
+    first, second, third = requests.finish_s[:3]
+    assert first < second == third  # they sat out in turn: 2, 1, 2, 1
+    waits = np.frombuffer(instance.ledger.odd_gaps).reshape(-1, 4)
+    steps = (table["to_s"] - table["from_s"])[beside]
+    assert max(waits[:, 0]) == pytest.approx(max(steps[:-1] + steps[1:]), rel=1e-12)  # nobody sits out twice in a row
+
+
 def test_a_rank_waits_for_the_slowest(replay, paper):
     # both ranks prefill: 64/1024 s and 128/1024 s, the shared part 2^-9 s; then each decodes beside the other
     profile = paper(ep=2, lockstep={"tokens": [1], "time_s": [2.0**-9]})

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from profiles.importers.splitwise import read_all, read_perf_model
 from profiles.inputs import InputError
@@ -143,10 +144,13 @@ def test_micro_oracle(run: str, hardware: str) -> None:
     assert checked == 54
 
 
+Times = dict[str, NDArray[np.float64]]
+
+
 def replayed(
     tmp_path: Path, oracle: str, trace: str, pools: list[dict[str, object]], **changes: object
-) -> list[tuple[str, str, float, float]]:
-    """(figure, statistic, ours, theirs) of a whole run under splitwise-sim's rules."""
+) -> tuple[Times, Times]:
+    """TTFT, TBT and E2E of every request of a run under splitwise-sim's rules: ours, and as it published them."""
     if not ORACLES.exists():
         pytest.skip("the shared data is not beside this checkout")
     profiles = read_all(ORACLES / "perf_model.csv")
@@ -166,41 +170,32 @@ def replayed(
     requests = run(Scenario.model_validate(asked)).played.requests
     arrival, output = np.array(requests.arrival_s), np.array(requests.output)
     first, last = np.frombuffer(requests.first_token_s), np.frombuffer(requests.finish_s)
+    ours = {"TTFT": first - arrival, "TBT": (last - first) / output, "E2E": last - arrival}  # TBT by all tokens
     rows = list(csv.DictReader((ORACLES / oracle / "requests.csv").read_text().splitlines()))
-    pairs = {
-        "TTFT": (first - arrival, "ttft_times"),
-        "TBT": ((last - first) / output, "tbt_times"),  # their division: by all tokens
-        "E2E": (last - arrival, "response_times"),
-    }
-    statistics = {"mean": np.mean, "p50": np.median}
-    statistics |= {f"p{q}": lambda x, q=q: np.quantile(x, q / 100) for q in (90, 99)}  # type: ignore[misc]
-    found = []
-    for name, (ours, column) in pairs.items():
-        theirs = np.array([float(row[column]) for row in rows])
-        found += [(name, key, float(of(ours)), float(of(theirs))) for key, of in statistics.items()]
-    return found
+    rows.sort(key=lambda row: float(row["request_ids"]))
+    columns = {"TTFT": "ttft_times", "TBT": "tbt_times", "E2E": "response_times"}
+    return ours, {name: np.array([float(row[column]) for row in rows]) for name, column in columns.items()}
 
 
 @pytest.mark.parametrize(
-    ("oracle", "gpu"),
-    [("burst_baseline_token_jsq_h1_a0", "h100-sxm-80gb"), ("burst_baseline_token_jsq_h0_a1", "a100-sxm-80gb")],
+    ("oracle", "trace", "pool"),
+    [
+        ("burst_baseline_token_jsq_h1_a0", "burst", {"gpu": "h100-sxm-80gb", "instances": 1}),
+        ("burst_baseline_token_jsq_h0_a1", "burst", {"gpu": "a100-sxm-80gb", "instances": 1}),
+        ("conv_baseline_token_jsq_h4_a0", "conv", {"gpu": "h100-sxm-80gb", "instances": 4}),
+        ("conv_baseline_token_jsq_h2_a0", "conv", {"gpu": "h100-sxm-80gb", "instances": 2}),
+    ],
 )
-def test_a_burst_is_theirs_to_a_microsecond(tmp_path: Path, oracle: str, gpu: str) -> None:
-    for name, key, ours, theirs in replayed(tmp_path, oracle, "burst.splitwise.csv", [{"gpu": gpu, "instances": 1}]):
-        assert ours == pytest.approx(theirs, abs=1e-6), f"{name} {key}"
+def test_every_request_is_theirs_to_a_microsecond(
+    tmp_path: Path, oracle: str, trace: str, pool: dict[str, object]
+) -> None:
+    """A burst of 32; a conversation trace of 19,366."""
+    ours, theirs = replayed(tmp_path, oracle, f"{trace}.splitwise.csv", [pool])
+    for name, times_s in ours.items():
+        np.testing.assert_allclose(times_s, theirs[name], rtol=0.0, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize(
-    ("oracle", "instances"), [("conv_baseline_token_jsq_h4_a0", 4), ("conv_baseline_token_jsq_h2_a0", 2)]
-)
-def test_the_conversation_trace_is_theirs_to_one_per_cent(tmp_path: Path, oracle: str, instances: int) -> None:
-    """19,366 requests; what is left comes from instances that are equally loaded, which the two order differently."""
-    pool: dict[str, object] = {"gpu": "h100-sxm-80gb", "instances": instances}
-    for name, key, ours, theirs in replayed(tmp_path, oracle, "conv.splitwise.csv", [pool]):
-        assert ours == pytest.approx(theirs, rel=0.0105), f"{name} {key}"
-
-
-def test_two_prefill_and_two_decode_instances_are_theirs_to_one_per_cent(tmp_path: Path) -> None:
+def test_two_prefill_and_two_decode_instances_are_theirs_to_a_microsecond(tmp_path: Path) -> None:
     """H100s prefill, A100s decode, each lent to the other side when that is short: their mixed_pool."""
     pools: list[dict[str, object]] = [
         {"gpu": "h100-sxm-80gb", "instances": 2, "role": "prefill"},
@@ -209,5 +204,6 @@ def test_two_prefill_and_two_decode_instances_are_theirs_to_one_per_cent(tmp_pat
     link = {"gb_per_s": 200 * 2**30 / 1e9}  # their transfer_bandwidth: 200 GiB/s, no contention
     rules = {"routing": "mixed-pool", "output_predictor": "oracle", "kv_transfer": link}
     oracle = "conv_splitwise_mixed_pool_h2_a2"
-    for name, key, ours, theirs in replayed(tmp_path, oracle, "conv.splitwise.csv", pools, **rules):
-        assert ours == pytest.approx(theirs, rel=0.01), f"{name} {key}"
+    ours, theirs = replayed(tmp_path, oracle, "conv.splitwise.csv", pools, **rules)
+    for name, times_s in ours.items():
+        np.testing.assert_allclose(times_s, theirs[name], rtol=0.0, atol=1e-6, err_msg=name)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from sim.engine.splitwise import Splitwise
+
 if TYPE_CHECKING:
     from sim.engine.instance import Chunk, Instance
 
@@ -19,6 +21,7 @@ class Batching(Protocol):
 
     mixes: bool  # whether running sequences decode in a step that prefills
     joins: bool  # whether an arrival may join a running batch
+    eager: bool  # and whether that is asked for even behind others that wait
 
     def plan(self, instance: Instance) -> list[Chunk]:
         """Admit what may be admitted and return the prefill chunks of the next step."""
@@ -29,6 +32,7 @@ class Chunked:
 
     mixes = True
     joins = True
+    eager = False
 
     def plan(self, instance: Instance) -> list[Chunk]:
         """Continue begun prompts in order, then admit waiting ones, while the token budget lasts."""
@@ -56,10 +60,11 @@ class PrefillFirst:
 
     mixes = False
     joins = True
+    eager = False
 
     def plan(self, instance: Instance) -> list[Chunk]:
         """Whole prompts up to the token budget; a longer one goes alone."""
-        return _whole_prompts(instance, instance.max_tokens)[0]
+        return instance.whole_prompts(instance.max_tokens)[0]
 
 
 class Static:
@@ -67,6 +72,7 @@ class Static:
 
     mixes = False
     joins = False
+    eager = False
 
     def plan(self, instance: Instance) -> list[Chunk]:
         """Gather only when nothing runs; prefill what was gathered, whole prompts up to the token budget a step."""
@@ -83,48 +89,6 @@ class Static:
         return chunks
 
 
-class Splitwise:
-    """splitwise-sim's mixed batches: whole prompts first, decode beside them where the token budget has room.
-
-    Up to the budget whole prompts are taken in order (a longer one goes alone). The running sequences decode in the
-    step when they fit beside these; else they are passed over, at most MOST_SKIPPED steps in a row, after which they
-    come first and prompts fill what is left.
-    """
-
-    joins = True
-
-    def __init__(self) -> None:
-        self.mixes = True  # of the step that was planned last
-        self._skipped = 0
-
-    def plan(self, instance: Instance) -> list[Chunk]:
-        """Whole prompts, and whether the batch decodes beside them."""
-        batch, limit = instance.batch, instance.max_tokens
-        due = bool(batch) and self._skipped >= MOST_SKIPPED
-        chunks, tokens = _whole_prompts(instance, limit - batch if due else limit)
-        if chunks:
-            self.mixes = due or tokens + batch <= limit
-            self._skipped = 0 if self.mixes else self._skipped + 1
-        return chunks
-
-
-def _whole_prompts(instance: Instance, room: int) -> tuple[list[Chunk], int]:
-    """Waiting prompts admitted in order while they fit `room` tokens (the first in any case), and their tokens."""
-    chunks: list[Chunk] = []
-    tokens = 0
-    while instance.waiting:
-        size = instance.next_tokens()
-        if chunks and tokens + size > room:
-            break
-        prompt = instance.admit()
-        if prompt is None:
-            break
-        chunks.append((prompt, size))
-        tokens += size
-    return chunks, tokens
-
-
-MOST_SKIPPED = 4  # splitwise-sim's max_preemptions
 POLICIES: dict[str, Callable[[], Batching]] = {
     "chunked": Chunked,
     "prefill-first": PrefillFirst,

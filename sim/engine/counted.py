@@ -17,6 +17,11 @@ class Counted(Instance):
         super().__init__(*arguments, **named)
         self.backlog = 0
 
+    @property
+    def pending(self) -> int:
+        """What splitwise-sim counts as pending tokens: the backlog, and one for every request that is here."""
+        return self.backlog + self.batch + len(self.waiting) + len(self.prefilling) + len(self.resting)
+
     def arrive(self, index: int, now_s: float, next_s: float) -> None:
         """As Instance's; its prompt is before it."""
         self.backlog += self.requests.prompt[index]

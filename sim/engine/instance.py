@@ -49,7 +49,7 @@ class Instance(Stepper):
             self.state == DECODING
             and self.target - self.steps > 1
             and self.batching.joins
-            and self.waiting[0] == index
+            and (self.waiting[0] == index or self.batching.eager)
             and self.batch < self.max_seqs
         ):
             self._cut(now_s, self.ahead)
@@ -99,9 +99,10 @@ class Instance(Stepper):
         lost += [index for index, _ in self.arriving]
         for index in list(self.running):
             self._leave(index)
-        for held in (self.prefilling, self.waiting, self.arriving, self.finishing, self.stalled):
+        for held in (self.prefilling, self.waiting, self.arriving, self.finishing, self.stalled, self.late):
             held.clear()
         self.kv, self.offsets = kv, 0
+        self.batching = type(self.batching)()  # it may remember who was here
         return lost
 
     def _cut(self, now_s: float, ahead: bool) -> None:
@@ -148,6 +149,25 @@ class Instance(Stepper):
         prompt = Prompt(index, tokens, tokens - found)
         self.prefilling.append(prompt)
         return prompt
+
+    def whole_prompts(self, room: int, first: bool = True) -> tuple[list[Chunk], int]:
+        """Admit waiting prompts in order while they fit `room` tokens, the `first` in any case.
+
+        Returns:
+            chunks that prefill them whole, and how many tokens these are.
+        """
+        chunks: list[Chunk] = []
+        tokens = 0
+        while self.waiting:
+            size = self.next_tokens()
+            if (chunks or not first) and tokens + size > room:
+                break
+            prompt = self.admit()
+            if prompt is None:
+                break
+            chunks.append((prompt, size))
+            tokens += size
+        return chunks, tokens
 
     # ---- boundaries -----------------------------------------------------------------------------------------------
 

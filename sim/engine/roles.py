@@ -89,6 +89,7 @@ class Paired(Counted):
             if batch and not self.stalled:
                 self.stalled.append((batch, self.alarm_s))
             self.stalled.append((1, requests.finish_s[index]))
+            self.late[index] = requests.finish_s[index]
             self._enter(index, produced)
             self.line = None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from profiles.step import Line, MixedStep, StepModel
 from sim.engine.batching import Batching
@@ -44,7 +44,7 @@ class Stepper:
         *("number", "requests", "model", "batching", "kv", "ledger", "rows", "max_seqs", "max_tokens", "leaping"),
         *("on_finish", "waiting", "prefilling", "running", "batch", "finishing", "offsets", "state", "alarm_s"),
         *("alarm", "counter", "anchor_s", "anchor_kv", "steps", "target", "line", "line_steps", "step", "chunks"),
-        *("stalled", "ahead", "seen_s", "arriving", "actions"),
+        *("stalled", "resting", "late", "ahead", "seen_s", "arriving", "actions"),
     )
 
     def __init__(
@@ -88,6 +88,8 @@ class Stepper:
         self.step: MixedStep | None = None
         self.chunks: list[Chunk] = []
         self.stalled: list[tuple[int, float]] = []  # (sequences, time of their last token) before the next decode
+        self.resting: list[tuple[int, int, float]] = []  # (request, tokens made, when) out of the batch for this step
+        self.late: dict[int, float] = {}  # when those made their last token who rested in the step before
         self.ahead = ahead  # a step is planned while the one before it runs: newcomers wait one step more
         self.seen_s = 0.0  # start of the step that ended last: what arrived later is not seen yet
 
@@ -223,22 +225,56 @@ class Stepper:
         mixes = self.batching.mixes
         if batch and mixes:
             counter, gaps = self.counter, GAP_OF_ROW
-            if self.stalled:  # passed over in the step before: all of the batch, each gap since its own last token
+            if self.stalled:  # each gap since its own last token
                 gaps = NO_GAPS
-                for count, last_s in self.stalled:
-                    self.ledger.gap(end_s - last_s, end_s - last_s, 1, count)
-                self.stalled.clear()
+                self._record_waits(end_s)
             rows.extend(pack_row(start_s, end_s, power_w, decode_a_s, decode_c_s, batch, 0, counter, 1, gaps))
             self.counter = counter + 1
             if self.finishing[0][0] <= self.counter:
                 self._finish_due()
         else:
             rows.extend(pack_row(start_s, end_s, power_w, 0.0, 0.0, 0, 0, 0, 0, NO_GAPS))
+        if self.resting:
+            self._return(end_s)
         joined = 0
         while self.prefilling and not self.prefilling[0].left:
             joined += self._join(self.prefilling.popleft(), end_s)
-        if joined and not mixes:
+        if joined and (self.stalled or not mixes):
             self.stalled.append((joined, end_s))
+
+    def rest(self, indices: list[int]) -> None:
+        """Have sequences sit out the step that begins now; they keep their KV memory and come back after it."""
+        if self.steps:
+            self._settle_decode()
+        requests, start_s, counter = self.requests, self.alarm_s, self.counter
+        for index in indices:
+            made = requests.output[index] - (self.running[index][1] - counter)
+            self.resting.append((index, made, self.late.get(index, start_s)))
+            self._leave(index)
+        out = set(indices)
+        self.finishing = [entry for entry in self.finishing if entry[1] not in out]
+        heapify(self.finishing)
+
+    def _return(self, now_s: float) -> None:
+        """Who rested joins the batch again, behind those who did not."""
+        if self.batch:
+            self.stalled.append((self.batch, now_s))
+        self.late = {index: last_s for index, _, last_s in self.resting}
+        for index, made, last_s in self.resting:
+            self._enter(index, made)
+            self.stalled.append((1, last_s))
+        self.resting.clear()
+
+    def _record_waits(self, end_s: float) -> None:
+        """Gaps of a step that carried prompts, where some of the batch made no token in the step before."""
+        waits = self.stalled
+        if self.resting:  # some of these again: by name
+            waits = [(1, last_s) for index, last_s in self.late.items() if index in self.running]
+            waits.append((self.batch - len(waits), self.anchor_s))
+        for count, last_s in waits:
+            self.ledger.gap(end_s - last_s, end_s - last_s, 1, count)
+        self.stalled.clear()
+        self.late.clear()
 
     def _record_stalls(self, first_s: float, growth_s: float) -> None:
         """Gaps of sequences that waited while others prefilled: the first is longer, each by its own wait."""
@@ -247,6 +283,7 @@ class Stepper:
             gap_s = self.anchor_s + first_s - last_s
             ledger.gap(gap_s, gap_s, 1, count)
         self.stalled.clear()
+        self.late.clear()
         if more:
             ledger.gap(first_s + growth_s, first_s + growth_s * more, more, self.batch)
 

@@ -99,7 +99,7 @@ class LeastKv(LeastLoaded):
 
 
 class LeastPrefillBacklog:
-    """The instance with the fewest prompt tokens still to be prefilled, running requests counting one each.
+    """The instance with the fewest prompt tokens still to be prefilled, every request there counting one more.
 
     What splitwise-sim calls token_jsq: it looks at what stands before a first token, not at what decodes.
     """
@@ -136,7 +136,7 @@ class LeastPrefillBacklog:
 
 
 def _before(instance: Counted) -> int:
-    return instance.backlog + instance.batch
+    return instance.pending
 
 
 class PowerOfTwoChoices:
