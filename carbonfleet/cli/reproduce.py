@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
 from carbonfleet.cli import options as opt
+
+if TYPE_CHECKING:
+    from carbonfleet.reproduce.result import Study
+
+Text: TypeAlias = Callable[[dict[str, Any]], str]
 
 
 @click.group("reproduce", context_settings=opt.HELP)
@@ -60,27 +67,34 @@ def hotcarbon24(
     claims are fitted, the others are a test. With other GPUs, models, zones or lifetime no value of the paper stands
     beside ours.
     """
+    from carbonfleet.reproduce.hotcarbon24 import page
     from carbonfleet.reproduce.hotcarbon24.setting import setting
     from carbonfleet.reproduce.hotcarbon24.study import study
     from profiles.catalog import own_files, using
 
     with using(own_catalog):
         made = study(setting(gpus, models, zones, lifetime_years))
-    if output is not None:
-        from carbonfleet.reproduce.hotcarbon24.page import build
-        from carbonfleet.reproduce.result import write
+    _tell(made, _hotcarbon24_text, page, output, [*own_files(own_catalog), *map(Path, zones)], as_json, quiet)
 
-        write(made, build(made.document), output, [*own_files(own_catalog), *map(Path, zones)], sys.argv)
+
+def _tell(
+    made: Study, text: Text, page: ModuleType, output: Path | None, inputs: list[Path], as_json: bool, quiet: bool
+) -> None:
+    """How every reproduction ends: its folder where one is asked for, its warnings, its document or its text."""
+    from carbonfleet.reproduce.result import write
+
+    if output is not None:
+        write(made, page.build(made.document), output, inputs, sys.argv)
     opt.warn(made.document["warnings"], quiet)
     if as_json:
         opt.print_json(made.document)
         return
-    click.echo(_text(made.document))
+    click.echo(text(made.document))
     if output is not None:
         click.echo(f"\npage: {output / 'report.html'}")
 
 
-def _text(document: dict[str, Any]) -> str:
+def _hotcarbon24_text(document: dict[str, Any]) -> str:
     """Claims, score and takeaways on a screen; the cells where no claim stands beside them."""
     from carbonfleet.reproduce.hotcarbon24 import words
     from carbonfleet.text import table
@@ -120,25 +134,15 @@ def greener_llms(
     and clock follow it, beside what Towards Greener LLMs and DynamoLLM publish. Steps are predicted and clocks
     modelled; every saving is replayed by the simulator. Takes about a minute and a half.
     """
+    from carbonfleet.reproduce.greener import page
     from carbonfleet.reproduce.greener.study import Setting, study
     from profiles.catalog import own_files, using
 
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     with using(own_catalog):
         made = study(Setting(**given))
-    if output is not None:
-        from carbonfleet.reproduce.greener.page import build
-        from carbonfleet.reproduce.result import write
-
-        files = [*own_files(own_catalog), *([Path(given["zone"])] if "zone" in given else [])]
-        write(made, build(made.document), output, files, sys.argv)
-    opt.warn(made.document["warnings"], quiet)
-    if as_json:
-        opt.print_json(made.document)
-        return
-    click.echo(_greener_text(made.document))
-    if output is not None:
-        click.echo(f"\npage: {output / 'report.html'}")
+    files = [*own_files(own_catalog), *([Path(given["zone"])] if "zone" in given else [])]
+    _tell(made, _greener_text, page, output, files, as_json, quiet)
 
 
 def _greener_text(document: dict[str, Any]) -> str:
