@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from sim.engine.loop import Played, play
 from sim.scenario import Scenario
 from sim.trace import Trace
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -28,6 +30,18 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no shared data beside this checkout")
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real browser. Of a module, since playwright holds an event loop while it is open."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium: install Debian's package to run the report's browser tests")
+    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with sync.sync_playwright() as tool:
+        started = tool.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
 
 
 def paper_profile(**changes: Any) -> Profile:

@@ -14,10 +14,12 @@ from carbonfleet.sweep import run as sweeps
 from carbonfleet.sweep.folder import Folder
 from sim import scenario
 from sim.run import Run, run
+from tests.committed import close
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SCENARIOS = sorted(path.stem for path in EXAMPLES.glob("*.yaml") if not path.stem.startswith(("study", "sweep")))
 CLOCK = {"wall_s", "loop_s", "requests_per_wall_s"}
+TIGHT: dict[str, Any] = {"rel": 1e-6, "abs": 1e-12, "exact_types": True}
 _made: dict[str, Run] = {}
 
 
@@ -27,29 +29,13 @@ def made(name: str) -> Run:
     return _made[name]
 
 
-def close(found: Any, committed: Any, where: str = "") -> None:
-    assert type(found) is type(committed), where
-    if isinstance(committed, dict):
-        assert set(found) == set(committed), where
-        for key, value in committed.items():
-            close(found[key], value, f"{where}.{key}")
-    elif isinstance(committed, list):
-        assert len(found) == len(committed), where
-        for k, value in enumerate(committed):
-            close(found[k], value, f"{where}[{k}]")
-    elif isinstance(committed, float):
-        assert found == pytest.approx(committed, rel=1e-6, abs=1e-12), where
-    else:
-        assert found == committed, where
-
-
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_an_example_gives_its_committed_result(name: str) -> None:
     """Write it anew with: simulate examples/NAME.yaml -o DIR, then DIR/summary.json without the clock's keys."""
     committed = json.loads((EXAMPLES / f"{name}.summary.json").read_text(encoding="utf-8"))
     found = json.loads(json.dumps({key: value for key, value in made(name).summary.items() if key not in CLOCK}))
     found["balance"] = committed["balance"] = {}  # rounding noise; other tests hold it to 1e-9
-    close(found, committed)
+    close(found, committed, **TIGHT)
 
 
 def test_there_are_at_least_five_and_each_is_commented() -> None:
@@ -84,7 +70,7 @@ def test_the_sweep_gives_its_committed_result_and_says_what_its_comment_promises
     found = sweeps.run(asked, folder, sweeps.plan(asked, folder), lambda: crew.Here(2))
     rows = [{key: value for key, value in row.items() if key != "key"} for row in found.rows]
     committed = json.loads((EXAMPLES / "sweep-fleet.points.json").read_text(encoding="utf-8"))
-    close(json.loads(json.dumps(rows)), committed)
+    close(json.loads(json.dumps(rows)), committed, **TIGHT)
     at = {(row["set.pools.chat.gpu"], row["set.pools.chat.instances"], row["set.sites.here.grid"]): row for row in rows}
     kept = [row for row in rows if row["slo.attainment"] >= 0.99 and row["set.sites.here.grid"] == "CA-QC"]
     assert min(kept, key=lambda row: row["carbon_g.total"]) is at["a100-sxm-80gb", 3, "CA-QC"]

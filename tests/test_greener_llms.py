@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import re
-import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from profiles.profile import load
 from sim.run import run
 from sim.scenario import Scenario
 from tests.committed import close
+from tests.pages import drawn_in_silence, specifications
 
 COMMITTED = json.loads(written.RESULT.read_text(encoding="utf-8"))
 SOME = (plan.STATIC, plan.ALL)  # of the policies of the week: the others are the same code
@@ -311,9 +310,7 @@ def test_every_chart_has_its_place_and_can_be_drawn() -> None:
 
     from carbonfleet.report.vega import VERSION
 
-    text = page.build(COMMITTED)
-    specs = json.loads(re.findall(r'id="charts">(.*?)</script>', text, flags=re.S)[0])
-    assert sorted(re.findall(r'data-chart="([^"]+)"', text)) == sorted(specs)
+    specs = specifications(page.build(COMMITTED))
     for name, spec in figures(COMMITTED).items():
         assert "<path" in vl_convert.vegalite_to_svg(spec | {"width": 700}, vl_version=VERSION), name
     assert "no room" in vl_convert.vegalite_to_svg(specs["map_ttft_s"] | {"width": 700}, vl_version=VERSION)
@@ -327,25 +324,8 @@ def test_a_hostile_name_stays_text() -> None:
     assert "<script>alert" not in page.build(other)
 
 
-def test_the_page_is_silent_in_a_browser(tmp_path: Path) -> None:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium: install Debian's package to run the report's browser tests")
-    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    file = tmp_path / "report.html"
-    file.write_text(page.build(COMMITTED), encoding="utf-8")
-    said: list[str] = []
-    with sync.sync_playwright() as tool:
-        browser = tool.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        tab = browser.new_context(viewport={"width": 400, "height": 800}, offline=True).new_page()
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.goto(file.as_uri())
-        tab.wait_for_selector("html[data-drawn]", state="attached", timeout=60_000)
-        assert tab.locator("svg.marks").count() == tab.locator("[data-chart]").count() == len(figures(COMMITTED))
-        assert tab.evaluate("document.documentElement.scrollWidth") <= 400
-        browser.close()
-    assert said == []
+def test_the_page_is_silent_in_a_browser(browser: Any, tmp_path: Path) -> None:
+    assert drawn_in_silence(browser, page.build(COMMITTED), tmp_path) == len(figures(COMMITTED))
 
 
 @pytest.fixture

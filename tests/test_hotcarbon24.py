@@ -6,7 +6,6 @@ import csv
 import json
 import math
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from profiles.predict import eager
 from profiles.profile import load
 from profiles.step import StepModel
 from tests.committed import close
+from tests.pages import drawn_in_silence, specifications
 
 COMMITTED = json.loads(written.RESULT.read_text(encoding="utf-8"))
 ROWS = {row["id"]: row for row in COMMITTED["claims"]}
@@ -299,7 +299,7 @@ def test_every_chart_has_its_place_and_can_be_drawn(made: dict[str, Any]) -> Non
     from carbonfleet.report.vega import VERSION
 
     text = page.build(made)
-    specs = json.loads(re.findall(r'id="charts">(.*?)</script>', text, flags=re.S)[0])
+    specs = specifications(text)
     assert re.findall(r'data-chart="([^"]+)"', text) == list(specs)
     numbers = {name.split("_")[1] for name in specs if name.startswith("chip_")}
     assert numbers == set("1234567")
@@ -309,26 +309,8 @@ def test_every_chart_has_its_place_and_can_be_drawn(made: dict[str, Any]) -> Non
         assert "<path" in vl_convert.vegalite_to_svg(specs[name] | {"width": 700}, vl_version=VERSION)
 
 
-def test_the_page_is_silent_in_a_browser(made: dict[str, Any], tmp_path: Path) -> None:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium: install Debian's package to run the report's browser tests")
-    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    file = tmp_path / "report.html"
-    file.write_text(page.build(made), encoding="utf-8")
-    said: list[str] = []
-    with sync.sync_playwright() as tool:
-        browser = tool.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        tab = browser.new_context(viewport={"width": 400, "height": 800}, offline=True).new_page()
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.goto(file.as_uri())
-        tab.wait_for_selector("html[data-drawn]", state="attached", timeout=60_000)
-        charts = tab.locator("[data-chart]").count()
-        assert tab.locator("svg.marks").count() == charts > 15
-        assert tab.evaluate("document.documentElement.scrollWidth") <= 400
-        browser.close()
-    assert said == []
+def test_the_page_is_silent_in_a_browser(made: dict[str, Any], browser: Any, tmp_path: Path) -> None:
+    assert drawn_in_silence(browser, page.build(made), tmp_path) > 15
 
 
 def test_the_command_writes_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

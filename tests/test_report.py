@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,10 @@ from carbonfleet.sweep.folder import Folder
 from profiles.inputs import InputError
 from sim import scenario
 from sim.run import run
+from tests.pages import visit
 
 ROOT = Path(__file__).resolve().parents[1]
 HOSTILE = '</script><img src=x onerror="alert(1)">&{"'
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def written(tmp: Path, **changes: Any) -> Path:
@@ -43,35 +41,6 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return written(
         tmp_path_factory.mktemp("hostile"), name=HOSTILE, sites=asked["sites"], pools=asked["pools"], horizon_s=720_000
     )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium: install Debian's package to run the report's browser tests")
-    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with sync.sync_playwright() as tool:
-        started = tool.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-def visit(
-    browser: Any, path: Path, width: int = 1000, ready: str = "html[data-drawn]"
-) -> tuple[list[str], list[str], Any]:
-    """Open a page without network: what it said, what it asked for, and the page."""
-    context = browser.new_context(viewport={"width": width, "height": 800}, offline=True)
-    tab = context.new_page()
-    said: list[str] = []
-    asked: list[str] = []
-    tab.on("console", lambda message: said.append(message.text))
-    tab.on("pageerror", lambda error: said.append(str(error)))
-    tab.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
-    tab.on("request", lambda request: asked.append(request.url))
-    tab.goto(path.as_uri())
-    tab.wait_for_selector("html[data-drawn]", state="attached", timeout=30_000)
-    tab.wait_for_timeout(200)
-    return said, asked, tab
 
 
 def test_it_is_silent_and_asks_for_nothing(browser, hostile):

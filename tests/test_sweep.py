@@ -27,17 +27,9 @@ from carbonfleet.sweep.figures import non_dominated
 from carbonfleet.sweep.folder import Folder
 from carbonfleet.sweep.work import REFUSED, Task, key_of, make, parsed
 from profiles.inputs import InputError
+from tests.tiny import SCENARIO
 
 ROOT = Path(__file__).resolve().parents[1]
-SCENARIO: dict[str, Any] = {
-    "name": "tiny",
-    "generator": {"duration_s": 20.0, "rate_per_s": 1.0, "lengths": "azure-conv"},
-    "start": "2023-06-14T18:00:00Z",
-    "horizon_s": 60.0,
-    "slo": {"ttft_s": 1.0},
-    "sites": [{"name": "here", "grid": 400}],
-    "pools": [{"name": "p", "site": "here", "gpu": "h100-sxm-80gb", "model": "llama-3.1-8b", "instances": 1}],
-}
 STUDY: dict[str, Any] = {
     "demand": {
         "model": "llama-3.1-8b",

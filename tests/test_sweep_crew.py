@@ -24,15 +24,8 @@ from carbonfleet.sweep import crew, design, run, shift
 from carbonfleet.sweep.folder import Folder
 from carbonfleet.sweep.results import Results
 from carbonfleet.sweep.work import Task
+from tests.tiny import SCENARIO
 
-SCENARIO: dict[str, Any] = {
-    "generator": {"duration_s": 20.0, "rate_per_s": 1.0, "lengths": "azure-conv"},
-    "start": "2023-06-14T18:00:00Z",
-    "horizon_s": 60.0,
-    "slo": {"ttft_s": 1.0},
-    "sites": [{"name": "here", "grid": 400}],
-    "pools": [{"name": "p", "site": "here", "gpu": "h100-sxm-80gb", "model": "llama-3.1-8b", "instances": 1}],
-}
 KEYS = {
     "pools.p.instances": {"low": 1, "high": 4, "integer": True},
     "sites.here.pue": {"low": 1.0, "high": 1.6},
