@@ -1,22 +1,13 @@
-"""Writes docs/studies/greener-llms.md from the committed result beside it (`make docs`); --anew computes that first.
-
-.venv/bin/python -m benchmarks.greener_llms [--anew]
-"""
+"""The page docs/studies/greener-llms.md and what makes its result."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 from benchmarks.markdown import items, table
 from carbonfleet.reproduce.greener import reading, words
+from carbonfleet.reproduce.greener.figures import figures
 from carbonfleet.reproduce.greener.study import Setting, study
-from profiles.inputs import read_json
-from profiles.outputs import write_json, write_text
-
-RESULT = Path(__file__).resolve().parents[1] / "docs" / "studies" / "greener-llms.json"
-PAGE = RESULT.with_suffix(".md")
 
 HEAD = """# Towards Greener LLMs and DynamoLLM, reproduced
 
@@ -24,11 +15,13 @@ HEAD = """# Towards Greener LLMs and DynamoLLM, reproduced
 
     carbonfleet reproduce greener-llms -o runs/greener-llms
 
-takes a little over a minute of one core and writes `report.html` (maps of TTFT, TBT, throughput, power and J/token,
-energy against the clock, the week), `result.json` (every figure), `manifest.json` and the predicted profiles. This page
-is written from the committed result, docs/studies/greener-llms.json, by `make docs` (`python -m benchmarks.greener_llms
---anew` computes that first). `--gpu`, `--model`, `--precision`, `--zone`, `--utc-offset-h` and `--lifetime-years` ask
-the same of other hardware, regions and lives.
+writes `report.html` (maps of TTFT, TBT, throughput, power and J/token, energy against the clock, the week),
+`result.json` (every figure), `manifest.json` and the predicted profiles. {runtime} This page is written from
+docs/studies/greener-llms.json by `python -m benchmarks.studies`; `--anew greener-llms` computes that first. `--gpu`,
+`--model`, `--precision`, `--zone`, `--utc-offset-h` and `--lifetime-years` ask the same of other hardware, regions and
+lives.
+
+![Saved over a week]({picture})
 
 {model} in {precision} serves nine classes of requests (prompts of 128, 512 and 2,048 tokens, outputs of 64, 256 and
 512) on {gpus} x {gpu}, at three loads, under limits on TTFT and TBT. Knobs are tensor parallelism, the batch (instances
@@ -48,11 +41,11 @@ absolute rate of the papers' engine of 2023 compares with today's.
 """
 
 
-def render(d: dict[str, Any]) -> str:
+def render(d: dict[str, Any], runtime: str, picture: str) -> str:
     """The whole page of a result with the papers' own setting."""
     s = d["setting"]
     parts = [
-        HEAD.format(papers="\n\n".join(d["papers"]), headline=words.headline(d), **s),
+        HEAD.format(papers="\n\n".join(d["papers"]), headline=words.headline(d), runtime=runtime, picture=picture, **s),
         "## Beside the papers\n",
         table(words.FINDINGS_HEAD, words.finding_rows(d), 2),
         "## Reading it\n",
@@ -87,7 +80,11 @@ def render(d: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-if __name__ == "__main__":
-    if "--anew" in sys.argv:
-        write_json(RESULT, {"schema_version": 1, **study(Setting()).document})
-    write_text(PAGE, render(read_json(RESULT)))
+def compute() -> dict[str, Any]:
+    """The result with the paper's own setting."""
+    return study(Setting()).document
+
+
+def picture(d: dict[str, Any]) -> dict[str, Any]:
+    """What is saved over the week."""
+    return figures(d)["week_savings"]

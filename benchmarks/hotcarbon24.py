@@ -1,25 +1,17 @@
-"""Writes docs/studies/hotcarbon24.md from the committed result beside it (`make docs`); --anew computes that first.
-
-.venv/bin/python -m benchmarks.hotcarbon24 [--anew]
-"""
+"""The page docs/studies/hotcarbon24.md and what makes its result."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from benchmarks.markdown import items, table
 from carbonfleet.reproduce.hotcarbon24 import words
+from carbonfleet.reproduce.hotcarbon24.figures import figures
 from carbonfleet.reproduce.hotcarbon24.paper import BATCHES, NEW, OLD, SMALL
 from carbonfleet.reproduce.hotcarbon24.setting import setting
 from carbonfleet.reproduce.hotcarbon24.study import study
-from profiles.inputs import read_json
-from profiles.outputs import write_json, write_text
-
-RESULT = Path(__file__).resolve().parents[1] / "docs" / "studies" / "hotcarbon24.json"
-PAGE = RESULT.with_suffix(".md")
+from carbonfleet.text import percent
 
 HEAD = """# HotCarbon'24, reproduced
 
@@ -27,11 +19,12 @@ HEAD = """# HotCarbon'24, reproduced
 
     carbonfleet reproduce hotcarbon24 -o runs/hotcarbon24
 
-takes a few seconds on two cores and writes `report.html` (Figures 1 to 7 under two boundaries), `result.json` (every
-figure), `manifest.json` and the predicted profiles. This page is written from the committed result,
-docs/studies/hotcarbon24.json, by `make docs` (`python -m benchmarks.hotcarbon24 --anew` computes that first). `--gpus`,
-`--models`, `--zones` and `--lifetime-years` ask the same of other hardware, regions and lives; then no value of the
-paper stands beside ours.
+writes `report.html` (Figures 1 to 7 under two boundaries), `result.json` (every figure), `manifest.json` and the
+predicted profiles. {runtime} This page is written from docs/studies/hotcarbon24.json by `python -m benchmarks.studies`;
+`--anew hotcarbon24` computes that first. `--gpus`, `--models`, `--zones` and `--lifetime-years` ask the same of other
+hardware, regions and lives; then no value of the paper stands beside ours.
+
+![Carbon of a prompt by batch]({picture})
 
 LLaMA 1B, 3B and 7B serve static batches of 1 to 64 prompts, 150 tokens each, on an RTX 6000 Ada and a T4. **Nothing
 here was measured**: no measurement of these cards with these models is public, so steps are predicted from data sheets
@@ -66,10 +59,10 @@ READING = """## Reading it
 """
 
 
-def render(document: dict[str, Any]) -> str:
+def render(document: dict[str, Any], runtime: str, picture: str) -> str:
     """The whole page of a result with the paper's own setting."""
     parts = [
-        HEAD.format(paper=document["paper"], headline=words.headline(document)),
+        HEAD.format(paper=document["paper"], headline=words.headline(document), runtime=runtime, picture=picture),
         "## Claim by claim\n",
         table(words.CLAIMS_HEAD, words.claim_rows(document), 3),
         "The error of a best batch is what our figure loses at the paper's batch against our own best one.\n",
@@ -105,8 +98,8 @@ def _computed(document: dict[str, Any]) -> dict[str, str]:
         "c23_ours": f"{claims['c23']['ours']:.3g}",
         "c23_paper": f"{claims['c23']['paper']:g}",
         "c23_batch": reached,
-        "base": words.percent(base["fitted"], 1),
-        "base_assumed": words.percent(base["assumed"], 1),
+        "base": percent(base["fitted"], 1),
+        "base_assumed": percent(base["assumed"], 1),
         **{f"tie_{b}": f"{cells[NEW, b]['prefill_tokens_per_s']:,.0f}" for b in (32, 64)},
     }
 
@@ -116,7 +109,11 @@ def _takeaways(document: dict[str, Any]) -> Iterable[str]:
         yield f"**{title}**\n\n{items(checks)}"
 
 
-if __name__ == "__main__":
-    if "--anew" in sys.argv:
-        write_json(RESULT, {"schema_version": 1, **study(setting()).document})
-    write_text(PAGE, render(read_json(RESULT)))
+def compute() -> dict[str, Any]:
+    """The result with the paper's own setting."""
+    return study(setting()).document
+
+
+def picture(d: dict[str, Any]) -> dict[str, Any]:
+    """Carbon of a prompt."""
+    return figures(d, "chip")[next(name for name in figures(d, "chip") if name.startswith("5_prompt"))]

@@ -24,6 +24,11 @@ def figure(value: float | None, digits: int = 3) -> str:
     return f"{value:.{places}f}"
 
 
+def percent(share: float | None, digits: int = 0) -> str:
+    """A share in per cent; '-' where there is none."""
+    return "-" if share is None else f"{100 * share:.{digits}f} %"
+
+
 def grams(value_g: float | None) -> str:
     """Carbon in mg, g, kg or t CO2e, whichever reads best."""
     if value_g is None:

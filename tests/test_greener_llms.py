@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from benchmarks import greener_llms as written
+from benchmarks import studies
 from carbonfleet import cli
 from carbonfleet.reproduce.greener import checks, doubts, knobs, page, phases, plan, reading, week
 from carbonfleet.reproduce.greener import study as of
@@ -30,7 +30,7 @@ from sim.scenario import Scenario
 from tests.committed import close
 from tests.pages import drawn_in_silence, specifications
 
-COMMITTED = json.loads(written.RESULT.read_text(encoding="utf-8"))
+COMMITTED = studies.document("greener-llms")
 SOME = (plan.STATIC, plan.ALL)  # of the policies of the week: the others are the same code
 
 
@@ -52,16 +52,12 @@ def server() -> Server:
 
 
 def test_it_gives_the_committed_result(made: Study) -> None:
-    """Written anew with: python -m benchmarks.greener_llms --anew."""
+    """Written anew with: python -m benchmarks.studies --anew greener-llms."""
     committed = copy.deepcopy(COMMITTED)
     assert committed.pop("schema_version") == 1
     names = [reach.name for reach in SOME]
     committed["week"]["policies"] = [row for row in committed["week"]["policies"] if row["policy"] in names]
     close(json.loads(json.dumps(made.document)), committed, "result")
-
-
-def test_the_page_in_docs_is_of_that_result() -> None:
-    assert written.PAGE.read_text(encoding="utf-8") == written.render(COMMITTED), "run `make docs`"
 
 
 # What physics demands

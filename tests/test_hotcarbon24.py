@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import hotcarbon24 as written
+from benchmarks import studies
 from carbonfleet import cli
 from carbonfleet.reproduce.hotcarbon24 import books, claims, fit, page, paper, trial, verdicts
 from carbonfleet.reproduce.hotcarbon24.figures import figures
@@ -29,7 +29,7 @@ from profiles.step import StepModel
 from tests.committed import close
 from tests.pages import drawn_in_silence, specifications
 
-COMMITTED = json.loads(written.RESULT.read_text(encoding="utf-8"))
+COMMITTED = studies.document("hotcarbon24")
 ROWS = {row["id"]: row for row in COMMITTED["claims"]}
 
 
@@ -44,14 +44,10 @@ def elsewhere() -> dict[str, Any]:
 
 
 def test_it_gives_the_committed_result(made: dict[str, Any]) -> None:
-    """Written anew with: python -m benchmarks.hotcarbon24 --anew."""
+    """Written anew with: python -m benchmarks.studies --anew hotcarbon24."""
     committed = dict(COMMITTED)
     assert committed.pop("schema_version") == 1
     close(json.loads(json.dumps(made)), committed, "result")
-
-
-def test_the_page_in_docs_is_of_that_result() -> None:
-    assert written.PAGE.read_text(encoding="utf-8") == written.render(COMMITTED), "run `make docs`"
 
 
 def test_the_claims_are_the_ones_collected(shared: Path) -> None:

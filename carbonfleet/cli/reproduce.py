@@ -15,6 +15,7 @@ from carbonfleet.cli import options as opt
 if TYPE_CHECKING:
     from carbonfleet.reproduce.result import Study
 
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 Text: TypeAlias = Callable[[dict[str, Any]], str]
 
 
@@ -108,6 +109,57 @@ def _hotcarbon24_text(document: dict[str, Any]) -> str:
     blocks += [[title, *(f"   {check}" for check in checks)] for title, checks in words.takeaway_lines(document)]
     blocks.append(["whole servers instead of chips:", *(f"   {line}" for line in words.change_lines(document))])
     return "\n\n".join("\n".join(block) for block in blocks)
+
+
+@command.command(
+    "llmco2",
+    epilog="Example: carbonfleet reproduce llmco2 --released LLMCO2 --rows DATA -o runs/llmco2",
+    context_settings=opt.HELP,
+)
+@click.option(
+    "--released",
+    type=_FOLDER,
+    metavar="DIR",
+    help="LLMCO2's released rows: train.csv, validation.csv, test.csv and, for its networks, kernel_graphs.npz.",
+)
+@click.option(
+    "--rows",
+    type=_FOLDER,
+    metavar="DIR",
+    help="Public measurements: aiconfigurator, mlenergy and llm-inference-bench, as docs/predict.md has them.",
+)
+@click.option(
+    "--zones",
+    callback=_names,
+    metavar="ZONE,...",
+    help="Grid zones, files or g/kWh, each by its mean; default QC, CISO and PACE as in HotCarbon'24.",
+)
+@opt.out_option("Write report.html, result.json and manifest.json into this folder.")
+@opt.json_option
+@opt.quiet_option
+def llmco2(
+    released: Path | None,
+    rows: Path | None,
+    zones: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Predictors of a request's energy on withheld rows, and a request's carbon before it runs.
+
+    A random forest, networks on kernel graphs and fitted forms on the released rows; the shipped predictor's form and
+    LLMCarbon's equations on public measurements; seconds, joules and grams of a request of the paper's lengths. What
+    needs rows that are not given is left out, and said.
+    """
+    from carbonfleet.reproduce.blocks import lines
+    from carbonfleet.reproduce.llmco2 import story
+    from carbonfleet.reproduce.llmco2.study import Setting, study
+
+    def text(document: dict[str, Any]) -> str:
+        return "\n".join(lines(story.story(document)))
+
+    inputs = [file for folder in (released, rows) if folder for file in sorted(folder.glob("**/*.[cn][sp][vz]"))]
+    _tell(study(Setting(released, rows, zones)), text, story, output, [*inputs, *map(Path, zones)], as_json, quiet)
 
 
 @command.command(

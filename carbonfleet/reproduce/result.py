@@ -15,12 +15,22 @@ DIGITS = 6
 TABLES = ("gpus.csv", "hosts.csv", "llms.csv", "zones.csv", "typical_years.csv")
 
 
+NEAR, FAR = 0.10, 0.20
+
+
 @dataclass(frozen=True, slots=True)
 class Study:
     """A reproduction: its document, and the predicted profiles that it was computed with."""
 
     document: dict[str, Any]
     profiles: list[Profile]
+
+
+def worded(error: float, right: bool) -> str:
+    """The verdict on a figure by its relative error; `right` says that it lies on the paper's side."""
+    if not right:
+        return "miss: wrong direction"
+    return "within 10 %" if abs(error) <= NEAR else "within 20 %" if abs(error) <= FAR else "miss"
 
 
 def rounded(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 from carbonfleet.report.page import bullets, figure_of, headline, table, warnings, whole
 from carbonfleet.reproduce.greener import reading, words
 from carbonfleet.reproduce.greener.figures import SHOWN, figures
+from carbonfleet.text import percent
 
 _MAP = "{title} of {shown} requests at a full instance: batch across, tp and clock down."
 
@@ -66,9 +67,9 @@ def _cards(d: dict[str, Any]) -> str:
     week = d["week"]["policies"][-1]
     return headline(
         [
-            ("", words.percent(by_id["g2"]["ours"]), "saved by the clock alone within the limits, median"),
-            ("", words.percent(by_id["g4"]["ours"]), "with no mean latency up by more than 5 %, median"),
-            ("", words.percent(week["gpu_energy_j_saving"]), "of GPU energy over a week, all knobs adapted"),
+            ("", percent(by_id["g2"]["ours"]), "saved by the clock alone within the limits, median"),
+            ("", percent(by_id["g4"]["ours"]), "with no mean latency up by more than 5 %, median"),
+            ("", percent(week["gpu_energy_j_saving"]), "of GPU energy over a week, all knobs adapted"),
             ("" if all(held) else "miss", f"{sum(held)} of {len(held)}", "demands of physics hold"),
         ]
     )

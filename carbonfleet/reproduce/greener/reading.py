@@ -8,7 +8,8 @@ from typing import Any
 from carbonfleet.reproduce.greener import checks
 from carbonfleet.reproduce.greener.knobs import LOADS, SINGLE
 from carbonfleet.reproduce.greener.paper import HEADLINE_SAVING
-from carbonfleet.reproduce.greener.words import percent, shifted
+from carbonfleet.reproduce.greener.words import shifted
+from carbonfleet.text import percent
 
 Document = dict[str, Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from carbonfleet.text import figure, grams
+from carbonfleet.text import figure, grams, percent
 
 Document = dict[str, Any]
 FINDINGS_HEAD = ("", "what", "paper", "ours", "verdict")
@@ -39,11 +39,6 @@ BATCH_HEAD = ("class", "tp", "batch in the TBT limit", "J/token at 1", "at 8", "
 PROFILE_HEAD = ("profile", "kind", "tier", "time band", "power band", "KV tokens", "idle W, loaded")
 BESIDE_HEAD = ("tp", "step", "size", "their tier", "time", "power", "energy")
 PHASE_HEAD = ("phase", "tp", "size", "best clock", "energy there", "time there", "time at half clock")
-
-
-def percent(share: float | None, digits: int = 0) -> str:
-    """A share in per cent."""
-    return "-" if share is None else f"{100 * share:.{digits}f} %"
 
 
 def finding_rows(d: Document) -> list[list[str]]:

@@ -10,6 +10,7 @@ from carbonfleet.report.charts import Spec
 from carbonfleet.report.page import bullets, figure_of, headline, table, warnings, whole
 from carbonfleet.reproduce.hotcarbon24 import words
 from carbonfleet.reproduce.hotcarbon24.figures import figures
+from carbonfleet.text import percent
 
 CAPTIONS = {
     "1_latency": "Figure 1. Latency of a batch: prefill and 150 tokens. OOM where the batch does not fit.",
@@ -79,8 +80,8 @@ def _headline(d: dict[str, Any]) -> str:
     held = [row["holds"] for row in d["takeaways"]]
     wrong = [row["id"] for row in rows if row["right_direction"] is False]
     cells = [
-        ("", words.percent(found["share_within_20_percent"]), f"of {found['claims']} unfitted results within 20 %"),
-        ("", words.percent(found["share_within_10_percent"]), "of them within 10 %"),
+        ("", percent(found["share_within_20_percent"]), f"of {found['claims']} unfitted results within 20 %"),
+        ("", percent(found["share_within_10_percent"]), "of them within 10 %"),
         ("", f"{sum(map(bool, held))} of {len(held)}", "takeaways hold"),
         ("miss" if wrong else "", ", ".join(wrong) or "none", "wrong in direction"),
     ]

@@ -20,11 +20,11 @@ from carbonfleet.reproduce.hotcarbon24.paper import (
     Claim,
 )
 from carbonfleet.reproduce.hotcarbon24.trial import Cells
+from carbonfleet.reproduce.result import FAR, NEAR, worded
 from profiles import catalog
 from profiles.embodied import gpu_embodied
 from profiles.units import SECONDS_PER_HOUR, lifetime_rate_g_per_s, operational_g
 
-NEAR, FAR = 0.10, 0.20
 PEAK_SHARE = 0.05  # of the optimum: a flat top has no one best batch
 _SCORED = {claim.id for claim in CLAIMS if claim.scored}
 
@@ -134,13 +134,7 @@ def _near(claim: Claim, cells: Cells) -> tuple[float | None, float | None, str]:
     if ours is None or claim.value is None:
         return None, None, "miss: out of memory"
     error = ours / claim.value - 1.0
-    return ours, error, _worded(error, _direction(claim, ours) is not False)
-
-
-def _worded(error: float, right: bool) -> str:
-    if not right:
-        return "miss: wrong direction"
-    return "within 10 %" if abs(error) <= NEAR else "within 20 %" if abs(error) <= FAR else "miss"
+    return ours, error, worded(error, _direction(claim, ours) is not False)
 
 
 def _peak(claim: Claim, cells: Cells) -> tuple[float | None, float | None, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from carbonfleet.text import figure
+from carbonfleet.text import figure, percent
 
 CLAIMS_HEAD = ("claim", "what", "on", "paper", "ours", "error", "verdict")
 PARAMETERS_HEAD = ("parameter", "what it stands for", "unit", "assumed", "fitted")
@@ -13,11 +13,6 @@ EMBODIED_HEAD = ("GPU", "boundary", "card kg", "host share kg", "g an hour", "ho
 ZONES_HEAD = ("zone", "from", "g CO2e/kWh")
 SCORE_HEAD = ("", "claims", "within 10 %", "within 20 %", "strictly 10 %", "strictly 20 %")
 CHANGES_HEAD = ("GPU", "zone", "embodied share, chips", "embodied share, servers")
-
-
-def percent(share: float | None, digits: int = 0) -> str:
-    """A share in per cent."""
-    return "-" if share is None else f"{100 * share:.{digits}f} %"
 
 
 def claim_rows(document: dict[str, Any]) -> list[list[str]]:
