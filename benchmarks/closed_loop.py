@@ -44,6 +44,8 @@ def compute() -> dict[str, Any]:
                     "fleet": {row.host: row.units for row in plan.fleet},
                     "energy_before": rounds[0].energy_difference or 0.0,
                     "rounds": len(rounds),
+                    "solved": plan.status,
+                    "carbon_g": plan.carbon_g,
                     "energy_unseen": verdict.rows[0].difference or 0.0,
                     "kept": verdict.rows[2].replayed,
                     "verified": verdict.verified,
@@ -54,17 +56,27 @@ def compute() -> dict[str, Any]:
 
 def render(d: dict[str, Any], runtime: str, picture: str) -> str:
     """The page."""
-    head = ("mix", "grid", "plan", "energy before", "rounds", "energy on unseen requests", "SLO kept", "verdict")
+    head = (
+        "mix",
+        "grid",
+        "plan",
+        "solved",
+        "energy before",
+        "rounds",
+        "energy on unseen requests",
+        "SLO kept",
+        "verdict",
+    )
     cells = [
         [
-            *(row["mix"], row["grid"], ", ".join(f"{n} x {host}" for host, n in row["fleet"].items())),
+            *(row["mix"], row["grid"], ", ".join(f"{n} x {host}" for host, n in row["fleet"].items()), row["solved"]),
             *(f"{100 * row['energy_before']:+.1f} %", str(row["rounds"]), f"{100 * row['energy_unseen']:+.1f} %"),
             *(percent(row["kept"], 2), "verified" if row["verified"] else "unverified"),
         ]
         for row in d["rows"]
     ]
     top = HEAD.format(runtime=runtime, picture=picture)
-    return "\n".join([top, table(head, cells, 3), "## Reading it\n", items(reading(d)), END])
+    return "\n".join([top, table(head, cells, 4), "## Reading it\n", items(reading(d)), END])
 
 
 def reading(d: dict[str, Any]) -> Iterator[str]:

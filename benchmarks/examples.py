@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.markdown import bars, items, table
 from carbonfleet.report.charts import sources
 from carbonfleet.text import figure, grams, percent
+from optimizer.study import read
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 PAIRS = {"keep-the-old": "buy-the-new"}  # halves of one question: one page
@@ -52,7 +53,10 @@ def render(name: str, result: Any, runtime: str, picture: str) -> str:
         f"{runtime} This page is written from examples/{name}.{kind(name)}.json by `python -m benchmarks.studies`.\n",
         f"![{title}]({picture})\n",
     ]
-    body = {"summary": _run, "plan": _plan, "points": _points}[kind(name)]
+    if kind(name) == "plan":
+        years = read(EXAMPLES / f"{name}.yaml").horizon_years
+        return "\n".join([*parts, *_plan(result, years)])
+    body = {"summary": _run, "points": _points}[kind(name)]
     return "\n".join([*parts, *body(result)] + ([*_pair(result, committed(other))] if other else []))
 
 
@@ -143,30 +147,31 @@ def _pair(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
-def _plan(p: dict[str, Any]) -> list[str]:
+def _bought(row: dict[str, Any]) -> str:
+    return ", ".join(f"{n} in year {y}" for y, n in row["bought"].items()) or "-"
+
+
+def _plan(p: dict[str, Any], years: float) -> list[str]:
     fleet = p["fleet"]
     if "carbon_g" not in p:  # the first study keeps less
         rows = [[row["host"], row["site"], str(row["units"]), str(row["tp"])] for row in fleet]
         return [
             "## Reading it\n",
-            items(
-                [f"The plan is {p['status']}: {grams(p['objective_g'])} CO2e over the study's years.", _sites(fleet)]
-            ),
+            items([f"The plan is {p['status']}: {grams(p['objective_g'])} CO2e over {years:g} years.", _sites(fleet)]),
             table(("host", "site", "units", "tp"), rows, 2),
         ]
-    years = len(fleet[0]["on"]) if fleet else 0
     rows = [
         [
-            *(row["host"], row["site"], row["tenure"] + (", owned" if row["owned"] else ""), row["role"], row["tier"]),
+            *(row["host"], row["site"], "owned" if row["owned"] else row["tenure"], row["role"], row["tier"]),
             *(str(row["units"]), str(row["tp"]), f"{row['clock']:g}"),
-            *("/".join(map(str, row["on"])), ", ".join(f"{n} in year {y}" for y, n in row["bought"].items()) or "-"),
+            *("/".join(map(str, row["on"])), "-" if row["owned"] else _bought(row)),
         ]
         for row in fleet
     ]
     least = "money" if p["objective_unit"] == "usd" else "carbon"
     head = ("host", "site", "how", "role", "tier", "units", "tp", "clock", "on by year", "bought")
     reading = [
-        f"{grams(p['carbon_g'])} CO2e over {years} {'year' if years == 1 else 'years'}"
+        f"{grams(p['carbon_g'])} CO2e over {years:g} years"
         + (f" and {p['usd']:,.0f} $; {least} is least." if p["usd"] else "."),
         _sites([row for row in fleet if any(row["on"])]),
     ]

@@ -76,7 +76,8 @@ def views(rival: Rival) -> Iterator[tuple[str, float]]:
 def rows(zone: str) -> Iterator[dict[str, Any]]:
     """The plan and each rival, with what turns the sign of their difference."""
     asked = study(zone)
-    found = rivals(asked, solve(asked))
+    plan = solve(asked)
+    found = rivals(asked, plan)
     mine = dict(views(found[0]))
     wanted = {f"{FASTEST} alone, new": "fastest type alone", "all new": "all new"}
     wanted |= {
@@ -96,6 +97,7 @@ def rows(zone: str) -> Iterator[dict[str, Any]]:
             "carbon_g": rival.carbon_g,
             "embodied_share": (rival.embodied_g or 0.0) / rival.carbon_g,
             "more_than_plan": more,
+            "solved": plan.status,
             "same_fleet": rival.fleet == found[0].fleet,
             "turned_by": [view for view, grams in views(rival) if (grams < mine[view]) != (more < 0.0) and more],
         }
@@ -132,7 +134,7 @@ def reading(d: dict[str, Any]) -> Iterator[str]:
         mixed = any("(owned)" in host for host in plan["fleet"]) and any("(owned)" not in h for h in plan["fleet"])
         yield (
             f"{zone}: the plan is {_fleet(plan)}{' (old and new mixed)' if mixed else ''}{equal}; "
-            f"{percent(plan['embodied_share'])} of its carbon is embodied."
+            f"{percent(plan['embodied_share'])} of its carbon is embodied. The program is solved: {plan['solved']}."
         )
     by: dict[str, list[float]] = {}
     for row in d["rows"]:
