@@ -393,7 +393,7 @@ def test_a_graph_network_by_hand() -> None:
 
 def test_torch_and_numpy_run_the_same_network() -> None:
     torch = pytest.importorskip("torch", reason="the networks are trained with torch")
-    from benchmarks.train_graph import Network
+    from carbonfleet.reproduce.llmco2.networks import Network
 
     torch.manual_seed(1)
     net = Network(3, 4)

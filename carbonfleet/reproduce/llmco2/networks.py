@@ -33,6 +33,10 @@ class Network(torch.nn.Module):  # type: ignore[misc,unused-ignore]
         z = torch.cat([h.max(dim=1).values, facts], dim=1)
         return (torch.relu(z @ w["mix"] + w["mix_bias"]) @ w["out"])[:, 0] + w["out_bias"]
 
+    def arrays(self) -> dict[str, Floats]:
+        """The weights as graph.forward takes them."""
+        return {k: v.detach().numpy().astype(np.float32) for k, v in self.w.items()}
+
 
 def learn(nodes: Floats, near: Floats, facts: Floats, target: Floats, epochs: int, batch: int) -> dict[str, Floats]:
     """Weights that bring the network's output near `target`; relative error squared, softened beyond 30 %.
@@ -53,4 +57,4 @@ def learn(nodes: Floats, near: Floats, facts: Floats, target: Floats, epochs: in
             loss.backward()
             optimizer.step()
             schedule.step()
-    return {k: v.detach().numpy().astype(np.float32) for k, v in net.w.items()}
+    return net.arrays()
