@@ -58,7 +58,7 @@ def compute() -> dict[str, Any]:
                 "requests": s["requests"]["total"],
             }
         )
-    return rounded({"hours": base["generator"]["duration_s"] / 3600.0, "rows": rows})  # type: ignore[no-any-return]
+    return rounded({"hours": s["horizon_s"] / 3600.0, "rows": rows})  # type: ignore[no-any-return]
 
 
 def render(d: dict[str, Any], runtime: str, picture: str) -> str:

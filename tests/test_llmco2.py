@@ -236,6 +236,12 @@ def test_the_command_writes_its_folder(tmp_path: Path, capsys: pytest.CaptureFix
     assert "LLMCO2, reproduced" in (folder / "report.html").read_text()
 
 
+def test_the_manifest_names_what_was_read(shared: Path) -> None:
+    names = {file.name for file in Setting(shared / "llmco2", shared / "profiles", ("PL",)).files()}
+    assert {"train.csv", "test.csv", "kernel_graphs.npz", "silicon_sample.csv", "leaderboard_llm.csv", "PL"} <= names
+    assert not any(".parquet" in name for name in names)
+
+
 def test_the_page_is_silent_in_a_browser(browser: Any, tmp_path: Path) -> None:
     text = story.build(COMMITTED)
     assert set(specifications(text)) == {"requests"}

@@ -158,8 +158,8 @@ def llmco2(
     def text(document: dict[str, Any]) -> str:
         return "\n".join(lines(story.story(document)))
 
-    inputs = [file for folder in (released, rows) if folder for file in sorted(folder.glob("**/*.[cn][sp][vz]"))]
-    _tell(study(Setting(released, rows, zones)), text, story, output, [*inputs, *map(Path, zones)], as_json, quiet)
+    asked = Setting(released, rows, zones)
+    _tell(study(asked), text, story, output, asked.files(), as_json, quiet)
 
 
 @command.command(

@@ -14,6 +14,7 @@ from profiles.predict.predictor import TIERS
 
 FAMILIES, FIGURES, FEWEST = ("dense", "moe"), ("tpot", "ttft", "power", "energy"), 5
 HELD = TIERS[:3]
+SOURCES = ("aiconfigurator", "mlenergy", "llm-inference-bench")  # folders that train.gather reads
 
 
 def jobs(folder: Path) -> list[tuple[str, str]]:

@@ -40,6 +40,13 @@ class Setting:
     rows: Path | None = None
     zones: tuple[str, ...] = ()
 
+    def files(self) -> list[Path]:
+        """What is read, for the manifest; a name of a zone is no file and does no harm there."""
+        released_rows = [] if self.released is None else sorted(self.released.glob("*.[cn][sp][vz]"))
+        measurements = [] if self.rows is None else sorted(self.rows.glob("*/*.csv"))
+        wanted = [file for file in measurements if file.parent.name in measured.SOURCES]
+        return [*released_rows, *wanted, *map(Path, self.zones)]
+
 
 def study(asked: Setting) -> Study:
     """Score what can be scored, price the requests, judge.
