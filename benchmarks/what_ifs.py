@@ -117,7 +117,7 @@ def reading(d: dict[str, Any]) -> Iterator[str]:
             share = row["deferred"] / row["requests"]
             yield (
                 f"Deferral alone moves {percent(share)} of the requests and saves {percent(saved[row['case']])}: "
-                "their own joules move to a greener hour, the fleet's idle power is drawn all the same."
+                "their own joules move to a greener hour, what hosts and waiting GPUs draw does not."
             )
     best = max(others, key=lambda row: saved[row["case"]])
     word = "and breaks the promise" if best["worst_hour"] < KEPT else "and keeps the promise"
