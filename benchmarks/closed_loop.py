@@ -115,7 +115,6 @@ corrected where it is off, and judged on requests of a seed that no round has se
 ![How far replays are from their plans]({picture})
 """
 END = """
-The fleets are small and mostly idle power, which plan and replay count alike. A profile planted 20 % wrong is
-caught: its plan is called unverified (`pytest tests/test_optimizer_beside.py -k planted`). Both traces span an
-hour: their mix stands for the whole horizon.
+A profile planted 20 % wrong is caught: its plan is called unverified (`pytest tests/test_optimizer_beside.py -k
+planted`). Both traces span an hour: their mix stands for the whole horizon.
 """
