@@ -15,7 +15,8 @@ from carbonfleet.cli.report import command as report_command
 from carbonfleet.explain_text import explained_report, shadow_lines
 from carbonfleet.report import plan_charts
 from profiles.inputs import InputError
-from tests.test_report import HOSTILE, browser, visit  # noqa: F401 - the fixture
+from tests.pages import visit
+from tests.test_report import HOSTILE
 
 PRICED = {"h100-sxm-80gb": 2.5, "a100-sxm-80gb": 1.5, "l4": 0.4}
 TWO = [
@@ -99,7 +100,7 @@ def test_a_plain_plan_has_its_board_in_json_and_no_stale_parts(planned: Path, tm
     assert "--explain adds" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_the_page_is_silent_inert_and_complete(browser: Any, planned: Path) -> None:  # noqa: F811
+def test_the_page_is_silent_inert_and_complete(browser: Any, planned: Path) -> None:
     said, asked, tab = visit(browser, planned / "report.html")
     assert said == []
     assert asked == [(planned / "report.html").as_uri()]
@@ -125,7 +126,7 @@ def test_the_page_is_silent_inert_and_complete(browser: Any, planned: Path) -> N
 
 
 @pytest.mark.parametrize("width", [360, 1400])
-def test_nothing_sticks_out_of_the_window(browser: Any, planned: Path, width: int) -> None:  # noqa: F811
+def test_nothing_sticks_out_of_the_window(browser: Any, planned: Path, width: int) -> None:
     _, _, tab = visit(browser, planned / "report.html", width=width)
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
 
