@@ -31,6 +31,7 @@ def summarise(run: Run, rules: list[Assumption], engine: str, wall_s: float) -> 
     counts = _counts(run)
     done_tokens = counts.output
     carbon = _carbon(run)
+    balance = _balance(run)
     return {
         "schema_version": SCHEMA_VERSION,
         "name": run.scenario.name,
@@ -58,10 +59,10 @@ def summarise(run: Run, rules: list[Assumption], engine: str, wall_s: float) -> 
         "regret": None,
         "pools": [_pool(*three) for three in zip(run.books, run.inside, counts.pools, strict=True)],
         "sites": _sites(run),
-        "balance": _balance(run),
+        "balance": balance,
         "reports": _reports(run, done_tokens),
         "assumptions": rules,
-        "warnings": _warnings(run, counts),
+        "warnings": _warnings(run, counts, max(balance.values())),
         "sources": sources(run.pools),
         "start_utc": datetime.fromtimestamp(run.start_epoch_s, UTC).isoformat(),
         "horizon_s": run.horizon_s,
@@ -293,8 +294,8 @@ def _reports(run: Run, output_tokens: int) -> dict[str, Any]:
     }
 
 
-def _warnings(run: Run, counts: _Counts) -> list[str]:
-    """What a reader must know before believing the figures."""
+def _warnings(run: Run, counts: _Counts, unbalanced: float) -> list[str]:
+    """What a reader must know before believing the figures; `unbalanced` is the larger error of the balance."""
     found = []
     if run.played.stopped_s is not None:
         found.append(f"a partial run: it was interrupted {run.played.stopped_s:.0f} s into {run.trace.span_s:.0f} s")
@@ -308,9 +309,8 @@ def _warnings(run: Run, counts: _Counts) -> list[str]:
         found += _pool_warnings(run, book)
     if run.played.controls and run.played.controls.world.clocks.changes:
         found.append("clocks below full: their step times and power are modelled (profiles.dvfs), not measured")
-    worst = max(_balance(run).values())
-    if worst > _BALANCE:
-        found.append(f"the books do not meet: {worst:.1e} relative; please report this")
+    if unbalanced > _BALANCE:
+        found.append(f"the books do not meet: {unbalanced:.1e} relative; please report this")
     return found
 
 
