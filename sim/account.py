@@ -145,7 +145,8 @@ def pool_books(
     pool: LivePool, past: Past, off: OffTimes, horizon_s: float, rules: Accounting
 ) -> tuple[PoolBooks, PoolBooks]:
     """The hardware ledger of one pool from its instances' power timelines: drain included, and the horizon alone."""
-    return tuple(_books(pool, past, off, end_s, rules) for end_s in (max(horizon_s, past.last_s), horizon_s))  # type: ignore[return-value]
+    drained_s = max(horizon_s, past.last_s)
+    return _books(pool, past, off, drained_s, rules), _books(pool, past, off, horizon_s, rules)
 
 
 def _books(pool: LivePool, past: Past, off: OffTimes, end_s: float, rules: Accounting) -> PoolBooks:
