@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 from profiles.units import SECONDS_PER_HOUR
 from sim.control.specs import Defer, Failures
-from sim.engine.clock import Alarm
+from sim.engine.clock import Alarm, Place
 
 if TYPE_CHECKING:
     from sim.control.world import World
     from sim.fleet import LivePool
-
-RELEASE_PLACE = 0.05
 
 
 class Deferral:
@@ -47,8 +45,8 @@ class Deferral:
         self.deferred += 1
         self.hours += hours
         later_s = now_s + hours * SECONDS_PER_HOUR
-        place_in_line = RELEASE_PLACE + 0.04 * index / requests.size
-        Alarm(self._world.clock, place_in_line, lambda: self._world.dispatch.send(index, later_s, later_s)).set(later_s)
+        place = Place.RELEASED.of(index, requests.size)
+        Alarm(self._world.clock, place, lambda: self._world.dispatch.send(index, later_s, later_s)).set(later_s)
 
     def _wait(self, model: int, now_s: float, room: int) -> int:
         """Whole hours to wait for the least intensity; the earliest of equals."""

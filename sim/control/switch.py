@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sim.engine.clock import Alarm
+from sim.engine.clock import Alarm, Place
 from sim.engine.ledger import pack_off
 from sim.engine.stepper import IDLE
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from sim.fleet import LivePool
 
 OPEN, DRAINING, OFF, BOOTING, FAILED = range(5)
-# Alarms of controls ring after arrivals and before boundaries of the same instant, each at a place of its own.
-BOOT_PLACE = 0.1
 
 
 class Switch:
@@ -100,8 +98,7 @@ class Switch:
         self._world.dispatch.open(number, now_s)
 
     def _ring(self, time_s: float, number: int, callback: Callable[[], None]) -> None:
-        place = BOOT_PLACE + 0.1 * number / len(self.state)
-        Alarm(self._world.clock, place, callback).set(time_s)
+        Alarm(self._world.clock, Place.SWITCHED.of(number, len(self.state)), callback).set(time_s)
 
     def _written(self, number: int, now_s: float) -> None:
         """What it drew since it went off or began to boot."""

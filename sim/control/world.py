@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sim.control.clocks import Clocks
 from sim.control.forecast import DAY_S, Believed
 from sim.control.switch import OPEN, Switch
-from sim.engine.clock import Alarm, Clock
+from sim.engine.clock import Alarm, Clock, Place
 from sim.engine.dispatch import Dispatch
 from sim.engine.instance import Instance
 from sim.engine.memory import Kv
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sim.fleet import LivePool
 
 PATIENCE_S = 2 * DAY_S  # every forecast and every load has come round in that time
-TICK_PLACE = 0.3  # after arrivals and boots of the same instant, before boundaries
+_MOST_CONTROLS = 1000
 
 
 class World:
@@ -86,7 +86,7 @@ class World:
             if now_s - moved_s < PATIENCE_S:
                 alarm.set(times * tick_s)
 
-        alarm = Alarm(self.clock, TICK_PLACE + 0.001 * order, tick)
+        alarm = Alarm(self.clock, Place.CONTROL.of(order, _MOST_CONTROLS), tick)
         alarm.set(0.0)
 
     def _moves(self) -> tuple[int, int, int]:
@@ -95,4 +95,4 @@ class World:
 
     def once(self, time_s: float, order: int, act: Callable[[float], None]) -> None:
         """Call `act` at a time of the run."""
-        Alarm(self.clock, TICK_PLACE + 0.001 * order, lambda: act(time_s)).set(time_s)
+        Alarm(self.clock, Place.CONTROL.of(order, _MOST_CONTROLS), lambda: act(time_s)).set(time_s)

@@ -1,14 +1,15 @@
 """SimPy's environment with events at exact instants.
 
 `Environment.schedule` adds a delay to the present, which rounds; both engines must queue a boundary at the very same
-float, so events are queued at their absolute time. At equal times arrivals come first, which are not queued, then the
-lower priority number, boundaries of instances last (1 + index): ties never depend on the order of scheduling.
+float, so events are queued at their absolute time. At equal times arrivals come first, which are not queued, then what
+`Place` lists, boundaries of instances last (1 + index): ties never depend on the order of scheduling.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from enum import IntEnum
 from heapq import heappop, heappush
 from typing import Any
 
@@ -17,6 +18,20 @@ from simpy.events import Event
 
 # An arrival within this of a boundary is at it: boundaries are queued this much later than they are.
 TIE_S = 1e-9
+
+
+class Place(IntEnum):
+    """What happens at one instant, in this order: after arrivals and before boundaries."""
+
+    RELEASED = 0  # a deferred request is sent
+    SWITCHED = 1  # an instance has booted or is repaired
+    CONTROL = 2  # a control looks and acts
+    LANDED = 3  # a KV cache has come over its link
+    RETRIED = 4  # what a failed instance held is sent again
+
+    def of(self, order: int, size: int) -> float:
+        """The priority of the one numbered `order` among `size` events of this kind; below 1."""
+        return (self + order / size) / len(Place)
 
 
 class Alarm(Event):

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from profiles.inputs import InputError
-from sim.engine.clock import TIE_S, Alarm, Clock
+from sim.engine.clock import TIE_S, Alarm, Clock, Place
 from sim.engine.counted import Counted
 from sim.engine.instance import FOREVER, Instance
 from sim.engine.memory import Kv
@@ -177,7 +177,7 @@ class Dispatch:
         requests.first_token_s[index] = requests.finish_s[index] = math.nan
         # a moment later: another instance may have a boundary at this very time, and have gone on from it or not
         later_s = now_s + TIE_S
-        place = 0.8 + 0.1 * index / requests.size  # after everything of that instant but boundaries
+        place = Place.RETRIED.of(index, requests.size)
         Alarm(self.clock, place, partial(self.send, index, later_s, later_s)).set(later_s)
 
     def _release(self, number: int, tokens: int) -> None:
@@ -300,7 +300,7 @@ class Dispatch:
         requests.instance[index], requests.weight[index] = number, tokens
         size = requests.prompt[index] * self.pool_of[source].profile.memory.kv_bytes_per_token
         seconds = self._transfer.latency_s + size / (1e9 * self._transfer.gb_per_s)
-        place = 0.25 + index / (2.0 * requests.size)  # after arrivals, before boundaries, in order of requests
+        place = Place.LANDED.of(index, requests.size)
         Alarm(self.clock, place, partial(self._adopted, source, index, now_s + seconds)).set(now_s + seconds)
         return seconds, size / 1e9 * self._transfer.joules_per_gb
 
