@@ -9,7 +9,7 @@ from __future__ import annotations
 from optimizer.demand import RequestClass
 from optimizer.plan import Plan
 from optimizer.study import Study
-from sim.scenario import PlanBucket, PlanSlice, RoutingPlan
+from sim.plan import PlanBucket, PlanSlice, RoutingPlan
 
 Shares = dict[int, dict[str, float]]  # class -> pool -> share
 

@@ -15,6 +15,7 @@ from profiles.fields import Name, NonNegative, Positive, Spec
 from profiles.inputs import InputError, near_miss, read_yaml, validate
 from profiles.schemas import described
 from sim.control.specs import Control
+from sim.plan import RoutingPlan
 from sim.routing import ROUTERS
 from sim.trace.generator import GeneratorSpec
 from sim.words import SCENARIO
@@ -150,37 +151,6 @@ class Accounting(Spec):
     host_power: bool = True
     gpu_price_usd_per_h: dict[str, NonNegative] = Field(default={})
     embodied_kg: dict[str, NonNegative] = Field(default={})  # a card of that GPU, instead of the preset's figure
-
-
-class PlanBucket(Spec):
-    """Requests up to these lengths (none: any) that no bucket before it took."""
-
-    max_prompt_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
-
-
-class PlanSlice(Spec):
-    """Some hours of the day (UTC) on some days: which share of each bucket's requests every pool takes."""
-
-    hours: list[Annotated[int, Field(ge=0, le=23)]] = Field(default=[*range(24)])
-    days: Literal["all", "weekday", "weekend"] = "all"
-    shares: list[dict[str, NonNegative]]  # by bucket: pool -> share
-
-
-class RoutingPlan(Spec):
-    """An optimizer's placement, carried out by routing: planned."""
-
-    buckets: list[PlanBucket] = Field(min_length=1)
-    slices: list[PlanSlice] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _shares_for_every_bucket(self) -> RoutingPlan:
-        for place, part in enumerate(self.slices):
-            if len(part.shares) != len(self.buckets):
-                raise ValueError(f"slice {place} has shares for {len(part.shares)} of {len(self.buckets)} buckets")
-            if any(not sum(shares.values()) > 0 for shares in part.shares):
-                raise ValueError(f"slice {place} leaves a bucket without a pool")
-        return self
 
 
 class Scenario(Spec):

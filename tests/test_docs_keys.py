@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from optimizer import offers, sources, study
-from sim import scenario, tables
+from sim import plan, scenario, tables
 from sim.control import specs
 from sim.run import Run, run
 
@@ -63,7 +63,7 @@ def test_every_field_of_a_scenario_is_documented():
         specs.Defer,
         specs.Failures,
     )
-    parts = (*parts, scenario.PlanBucket, scenario.PlanSlice, scenario.RoutingPlan)
+    parts = (*parts, plan.PlanBucket, plan.PlanSlice, plan.RoutingPlan)
     fields = {name for part in parts for name in part.model_fields}
     assert fields - page("scenario.md") == set()
 

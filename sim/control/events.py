@@ -45,8 +45,8 @@ class Deferral:
         self.deferred += 1
         self.hours += hours
         later_s = now_s + hours * SECONDS_PER_HOUR
-        place = Place.RELEASED.of(index, requests.size)
-        Alarm(self._world.clock, place, lambda: self._world.dispatch.send(index, later_s, later_s)).set(later_s)
+        first = Place.RELEASED.of(index, requests.size)
+        Alarm(self._world.clock, first, lambda: self._world.dispatch.send(index, later_s, later_s)).set(later_s)
 
     def _wait(self, model: int, now_s: float, room: int) -> int:
         """Whole hours to wait for the least intensity; the earliest of equals."""

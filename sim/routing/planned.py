@@ -13,7 +13,8 @@ from sim.routing.by_pool import ByPool
 if TYPE_CHECKING:
     from sim.engine.requests import Requests
     from sim.fleet import LivePool
-    from sim.scenario import RoutingPlan, Scenario
+    from sim.plan import RoutingPlan
+    from sim.scenario import Scenario
 
 HOURS_OF_WEEK = 168
 _MONDAY = 72  # hours from a Monday 0 h to 1970's first hour, a Thursday's
