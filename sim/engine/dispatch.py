@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 
 Send = Callable[[int, float, float], None]
-Finished = Callable[[int, int], None]
 
 
 class Lane:
@@ -86,7 +85,13 @@ def lanes(
 
 
 class Dispatch:
-    """Where every request goes. `send` is called once an arrival; the rest when something else happens to it."""
+    """Where every request goes.
+
+    `send(index, now_s, next_s)`, there once instances are bound, routes a request that has arrived (or comes again) and
+    puts it into an instance's queue; the rest is called when something else happens to it.
+    """
+
+    send: Send
 
     def __init__(
         self,
@@ -121,6 +126,8 @@ class Dispatch:
             for pool, instance in zip(self.pool_of, instances, strict=True)
         ]
         self._fit_both()
+        self._senders = [self._sender(lane, last) for lane, last in zip(self.first, self.last, strict=True)]
+        self.send = self._senders[0] if len(self._senders) == 1 else self._by_model
         for lane in both:
             lane.show(instances)
         for instance in instances:
@@ -200,76 +207,57 @@ class Dispatch:
                 for number in numbers:
                     self._longest[number] = least
 
-    def send(self, index: int, now_s: float, next_s: float) -> None:
-        """Route a request that has arrived (or comes again) and put it into an instance's queue."""
-        requests = self.requests
-        model = requests.model[index] if requests.model is not None else 0
-        lane = self.first[model]
-        prompt, output = requests.prompt[index], requests.output[index]
-        predicted = output if self._oracle else lane.predictor.mean
-        if lane.pairs is not None:
-            if prompt + output > self._longest[lane.numbers.start]:
-                self._reject(index)
-                return
-            number, decoder = lane.pairs.route_pair(now_s, prompt, predicted, index)
-            if number != decoder and output > 1:
-                self._decoder[index] = decoder, prompt + predicted
-        else:
-            number = lane.router.route(now_s, prompt, predicted, index)
-        if number in lane.closed:
-            lane.held.append(index)
-            return
-        requests.instance[index] = number
-        if now_s != requests.arrival_s[index]:
-            requests.queue_at(index, now_s)
-        if prompt + output > self._longest[number]:
-            self._reject(index)
-            return
-        requests.weight[index] = tokens = prompt + predicted
-        last = self.last[model]
-        if last is not None and output > 1 and self.pool_of[number].spec.role == "prefill":
-            self._choose_decoder(last, index, now_s, prompt, predicted)
-        lane.router.assigned(number, tokens)
-        if self.load is not None:
-            self.load[number] += tokens
-        self.instances[number].arrive(index, now_s, next_s)
+    def _by_model(self, index: int, now_s: float, next_s: float) -> None:
+        assert self.requests.model is not None
+        self._senders[self.requests.model[index]](index, now_s, next_s)
 
-    def quick(self) -> tuple[Send, Finished]:
-        """`send` and `finished` in fewer calls, where there is one model, no roles and nobody counts load."""
-        lane, requests, oracle = self.first[0], self.requests, self._oracle
-        if len(self.first) > 1 or self.last[0] is not None or lane.pairs is not None or self.load is not None:
-            return self.send, self.finished
-        route, assigned, completed = lane.router.route, lane.router.assigned, lane.router.completed
-        predictor, learn = lane.predictor, lane.predictor.learn
-        prompts, outputs, longest = requests.prompt, requests.output, self._longest
-        weight, instance_of = requests.weight, requests.instance
-        arrive = [instance.arrive for instance in self.instances]
+    def _sender(self, lane: Lane, last: Lane | None) -> Send:
+        """`send` for the requests of one model; what they have in common is looked up once, not for each."""
+        requests, oracle, longest, instances = self.requests, self._oracle, self._longest, self.instances
+        route, assigned, predictor = lane.router.route, lane.router.assigned, lane.predictor
+        prompts, outputs, arrival_s, closed = requests.prompt, requests.output, requests.arrival_s, lane.closed
+        weight, instance_of, pairs = requests.weight, requests.instance, lane.pairs
 
         def send(index: int, now_s: float, next_s: float) -> None:
             prompt, output = prompts[index], outputs[index]
             predicted = output if oracle else predictor.mean
-            instance_of[index] = number = route(now_s, prompt, predicted, index)
+            if pairs is None:
+                number = route(now_s, prompt, predicted, index)
+            elif prompt + output > longest[lane.numbers.start]:
+                self._reject(index)
+                return
+            else:
+                number, decoder = pairs.route_pair(now_s, prompt, predicted, index)
+                if number != decoder and output > 1:
+                    self._decoder[index] = decoder, prompt + predicted
+            if number in closed:
+                lane.held.append(index)
+                return
+            instance_of[index] = number
+            if now_s != arrival_s[index]:
+                requests.queue_at(index, now_s)
             if prompt + output > longest[number]:
                 self._reject(index)
                 return
             weight[index] = tokens = prompt + predicted
+            if last is not None and output > 1 and self.pool_of[number].spec.role == "prefill":
+                self._choose_decoder(last, index, now_s, prompt, predicted)
             assigned(number, tokens)
-            arrive[number](index, now_s, next_s)
+            if self.load is not None:
+                self.load[number] += tokens
+            instances[number].arrive(index, now_s, next_s)
 
-        def finished(number: int, index: int) -> None:
-            completed(number, weight[index])
-            learn(outputs[index])
-
-        return send, finished
+        return send
 
     def finished(self, number: int, index: int) -> None:
         """A request has made its last token on an instance."""
         requests = self.requests
         self.ended += 1
         lane = self.lane_of[number]
-        lane.router.completed(number, requests.weight[index])
+        tokens = requests.weight[index]
+        lane.router.completed(number, tokens)
         if self.load is not None:
-            self.load[number] -= requests.weight[index]
+            self.load[number] -= tokens
         if lane.pairs is not None:
             self._decoder.pop(index, None)
             lane.pairs.ended(index)

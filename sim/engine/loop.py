@@ -88,12 +88,9 @@ def play(
     dispatch.bind(instances)
     controls = _controls(scenario, dispatch, pools, max(horizon_s, trace.span_s))
     send = controls.send if controls else dispatch.send
-    if not controls:
-        send, finished = dispatch.quick()
-        for instance in instances:
-            instance.on_finish = finished
-            if isinstance(instance, Quick):
-                instance.alone = True
+    for instance in instances:
+        if isinstance(instance, Quick):
+            instance.alone = not controls
     gaps = Spool("d", 4, scratch)
     pasts = _pasts(requests, instances, pools, horizon_s, gaps)
     if interrupt is not None:
