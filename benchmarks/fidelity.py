@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from profiles import catalog
 from profiles.importers import llmservingsim
 from profiles.profile import Mixed, Profile, save
 from sim.against import compare, read_log
@@ -53,10 +54,8 @@ def without_exchange(profile: Profile) -> Profile:
     shared = profile.lockstep
     if shared is None:
         return profile
-    layers = 48  # of Qwen3-30B-A3B, the one model with ranks here
-    per_byte = 1.0 / llmservingsim.LINK_BYTES_PER_S
-    moved = [2.0 * layers * (llmservingsim.LINK_LATENCY_S + n * 2048.0 * per_byte) for n in shared.tokens]
-    kept = [t - m for t, m in zip(shared.time_s, moved, strict=True)]
+    llm = catalog.llm(profile.model)
+    kept = [t - llmservingsim.exchange_s(llm, profile.ep, n) for n, t in zip(shared.tokens, shared.time_s, strict=True)]
     return profile.model_copy(update={"lockstep": shared.model_copy(update={"time_s": kept})})
 
 

@@ -179,9 +179,13 @@ def _all_reduce_s(tp: int, llm: Llm, tokens: int) -> float:
 def _lockstep(experts: _Experts, llm: Llm) -> Lockstep:
     """What the ranks share in a step, by their tokens together: experts, and an exchange before and after them."""
     tokens = [1 << k for k in range(13)]
-    bits = [2.0 * n * llm.hidden * (experts.ep - 1) / experts.ep for n in tokens]
-    exchange_s = [2.0 * experts.layers * (LINK_LATENCY_S + moved / LINK_BYTES_PER_S) for moved in bits]
-    return Lockstep(tokens=tokens, time_s=[experts(n) + s for n, s in zip(tokens, exchange_s, strict=True)])
+    return Lockstep(tokens=tokens, time_s=[experts(n) + exchange_s(llm, experts.ep, n) for n in tokens])
+
+
+def exchange_s(llm: Llm, ep: int, tokens: int) -> float:
+    """What `ep` ranks exchange in a step of so many tokens: activations, twice a layer of experts."""
+    moved = 2.0 * tokens * llm.hidden * (ep - 1) / ep
+    return 2.0 * (llm.layers - llm.dense_layers) * (LINK_LATENCY_S + moved / LINK_BYTES_PER_S)
 
 
 class _Experts:
