@@ -63,6 +63,8 @@ def without_exchange(profile: Profile) -> Profile:
 OFF: dict[str, dict[str, Any]] = {
     "nothing": {},
     "host time of the engine": {"sequence_s": 0.0},
+    "host time of the engine, but the term for unlike contexts on": {"sequence_s": 0.0, "skew": True},
+    "nothing, and the term for unlike contexts on": {"skew": True},
     "asynchronous scheduling": {"pool": {"async_scheduling": False}},
     "the prefix cache": {"pool": {"prefix_cache": False}},
     "the table of mixed steps (prefill + 2 x decode attention instead)": {
@@ -77,7 +79,9 @@ OFF: dict[str, dict[str, Any]] = {
 def scenario(log: dict[str, Any], folder: str, off: dict[str, Any]) -> Scenario:
     """A log's scenario, its profile written to `folder`, with one mechanism off."""
     change: Change = off.get("profile", lambda profile: profile)
-    for profile in llmservingsim.read_folder(DATA / "perf" / log["hardware"], off.get("sequence_s")):
+    for profile in llmservingsim.read_folder(
+        DATA / "perf" / log["hardware"], off.get("sequence_s"), skew=bool(off.get("skew"))
+    ):
         if profile.model == log["pool"]["model"] and profile.tp == 1:
             save(change(profile), Path(folder) / f"{profile.key}.json")
     pool = {"name": "p", "site": "s", "instances": 1, "max_num_batched_tokens": 2048} | log["pool"]

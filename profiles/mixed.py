@@ -1,7 +1,8 @@
-"""A measured table of mixed steps: a prefill chunk beside a decode batch, interpolated in four directions.
+"""Measured tables of steps, interpolated in several directions: prefill chunks beside a decode batch, unlike contexts.
 
-The table keeps what a step takes beyond the prefill curve at all its tokens, which bends little; the curve, measured at
-many sizes, is added back. Grids may have holes: in each direction the nearest measured neighbours are taken.
+The table of mixed steps keeps what a step takes beyond the prefill curve at all its tokens, which bends little; the
+curve, measured at many sizes, is added back. Grids may have holes: in each direction the nearest measured neighbours
+are taken.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 
-from profiles.profile import MixedPoints
+from profiles.profile import MixedPoints, Skew
 
 Node = tuple[list[float], list[Any]]  # a sorted axis, and the node (or the seconds) at each place on it
 
@@ -29,6 +30,22 @@ class MixedTable:
     def beyond_s(self, new: float, past: float, batch: float, context: float) -> float:
         """For `new` tokens beside `past` in the cache, and `batch` sequences of mean `context`."""
         return _look_up(self._root, (new, past, batch, context), 0)
+
+
+class SkewTable:
+    """The share of a profile's `skew` term."""
+
+    def __init__(self, skew: Skew) -> None:
+        tree: dict[float, Any] = {}
+        for chunk, batch, rate, share in zip(skew.chunk, skew.batch, skew.rate, skew.share, strict=True):
+            tree.setdefault(chunk, {}).setdefault(batch, {})[rate] = share
+        self._root = _sorted(tree)
+        self._most = (max(skew.chunk), max(skew.batch), max(skew.rate))
+
+    def share(self, chunk: int, batch: int, rate: float) -> float:
+        """At a chunk, a batch and a rate; between 0 and 1."""
+        within = tuple(map(min, (chunk, batch, rate), self._most))
+        return min(1.0, max(0.0, _look_up(self._root, within, 0)))
 
 
 def _sorted(tree: dict[float, Any]) -> Node:

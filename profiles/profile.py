@@ -143,6 +143,26 @@ class Lockstep(Spec):
         return self
 
 
+class Skew(Spec):
+    """How much longer attention takes where the contexts of a batch are unlike.
+
+    `share` of what it would take more, were all contexts as long as the longest: by the prefill `chunk` beside the
+    batch (0: decode alone), the `batch` and the `rate`, (mean - shortest) / (longest - shortest) context. Linear
+    between, constant beyond.
+    """
+
+    chunk: list[Count] = Field(min_length=1)
+    batch: list[Annotated[int, Field(gt=0)]]
+    rate: list[Annotated[float, Field(ge=0, le=1)]]
+    share: list[Annotated[float, Field(ge=0, le=1)]]
+
+    @model_validator(mode="after")
+    def _columns_match(self) -> Skew:
+        if len({len(column) for _, column in self}) > 1:
+            raise ValueError("chunk, batch, rate and share differ in length")
+        return self
+
+
 class EngineTerm(Spec):
     """Host work of a serving engine: `step_s` each step plus `sequence_s` for each sequence in it."""
 
@@ -180,6 +200,7 @@ class Profile(Spec):
     lockstep: Lockstep | None = None
     async_scheduling: bool = False  # its engine plans a step while the one before it runs
     engine_term: EngineTerm | None = None
+    skew: Skew | None = None
     systematic: Systematic = Systematic()
 
     @model_validator(mode="after")

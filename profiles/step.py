@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from profiles.mixed import MixedTable
+from profiles.mixed import MixedTable, SkewTable
 from profiles.profile import DecodePoints, PrefillPoints, Profile
 
 
@@ -39,6 +39,8 @@ class MixedStep(NamedTuple):
     decode_c_s: float
     extrapolated: bool
 
+
+Unlike = tuple[float, float]  # of a batch: longest less mean context, (mean - shortest) / (longest - shortest)
 
 # A NamedTuple's own constructor costs twice the tuple's; one step in two of a busy engine is mixed.
 _tuple = tuple.__new__
@@ -67,6 +69,7 @@ class StepModel:
         self._whole: dict[int, MixedStep] = {}
         points = profile.mixed.points
         self._table = MixedTable(points, self._prefill.curve_s) if points is not None else None
+        self.skew = SkewTable(profile.skew) if profile.skew is not None else None
         shared = profile.lockstep
         self._shared = list(zip(map(float, shared.tokens), shared.time_s, strict=True)) if shared else None
         self._scaled, self._factor = profile.mixed.rule == "scaled", profile.mixed.factor
@@ -79,6 +82,12 @@ class StepModel:
             known = self._lines[batch] = [line.kv_end for line in lines], lines
         ends, lines = known
         return lines[bisect_right(ends, kv_tokens)]
+
+    def unlike(self, line: Line, batch: int, unlike: Unlike) -> Line:
+        """The line for unlike contexts: while the batch stays, so does how unlike they are."""
+        gap, rate = unlike
+        share = self.skew.share(0, batch, rate) if self.skew is not None else 0.0
+        return line._replace(a_s=line.a_s + share * line.c_s * batch * gap)
 
     def decode_time_s(self, batch: int, kv_tokens: float) -> float:
         """Seconds of one decode step."""
@@ -111,21 +120,39 @@ class StepModel:
         outside = tokens > self._prefill.longest
         return MixedStep(time_s, self._prefill.power_w(tokens), time_s, 0.0, 0.0, outside)
 
-    def mixed(self, chunks: Sequence[tuple[int, int]], batch: int, kv_tokens: float) -> MixedStep:
+    def mixed(
+        self, chunks: Sequence[tuple[int, int]], batch: int, kv_tokens: float, unlike: Unlike | None = None
+    ) -> MixedStep:
         """Prefill chunks beside a decode batch, by the profile's `mixed` rule; with no batch, plain prefill."""
         if batch == 0:
             return self.prefill(chunks)
         if len(chunks) == 1:
-            return self.mixed_one(*chunks[0], batch, kv_tokens)
+            return self.mixed_one(*chunks[0], batch, kv_tokens, unlike)
         tokens, past = sum([new for new, _ in chunks]), sum([past for _, past in chunks])
         chunk_s = 0.0 if self._table is not None else self._prefill.time_s(chunks, tokens, batch)
+        if unlike is not None:
+            chunk_s += self._unlike_s(tokens, past, batch, kv_tokens, unlike)
         return self._beside(self._prefilled(chunks), len(chunks), tokens, past, chunk_s, batch, kv_tokens)
 
-    def mixed_one(self, new: int, past: int, batch: int, kv_tokens: float) -> MixedStep:
+    def mixed_one(self, new: int, past: int, batch: int, kv_tokens: float, unlike: Unlike | None = None) -> MixedStep:
         """One chunk of `new` tokens, `past` of its prompt being there, beside a decode batch: the common mixed step."""
         alone = self._prefilled([(new, past)]) if past else self._whole.get(new) or self.prefill_one(new)
         chunk_s = 0.0 if self._table is not None else self._prefill.one_s(new, past, batch)
+        if unlike is not None:
+            chunk_s += self._unlike_s(new, past, batch, kv_tokens, unlike)
         return self._beside(alone, 1, new, past, chunk_s, batch, kv_tokens)
+
+    def _unlike_s(self, new: int, past: int, batch: int, kv_tokens: float, unlike: Unlike) -> float:
+        """What unlike contexts add to a mixed step, where its rule knows contexts."""
+        if self.skew is None or self._scaled:
+            return 0.0
+        gap, rate = unlike
+        if self._table is None:
+            more_s = self._factor * self.decode(batch, kv_tokens).c_s * batch * gap
+        else:
+            mean = kv_tokens / batch
+            more_s = self._table.beyond_s(new, past, batch, mean + gap) - self._table.beyond_s(new, past, batch, mean)
+        return self.skew.share(new, batch, rate) * max(0.0, more_s)
 
     def _beside(
         self, alone: MixedStep, prompts: int, tokens: int, past: int, chunk_s: float, batch: int, kv_tokens: float

@@ -212,6 +212,9 @@ What is left out of a profile, and why, is told as warnings. FORMAT is one of
     type=click.FloatRange(min=0),
     help="Host time of the engine per sequence in a step; default what a log of that machine showed (llmservingsim).",
 )
+@click.option(
+    "--skew", is_flag=True, default=None, help="Keep the term for unlike contexts in a batch (llmservingsim)."
+)
 @opt.json_option
 def import_(
     kind: str,
@@ -221,6 +224,7 @@ def import_(
     model: str | None,
     tp: int | None,
     sequence_us: float | None,
+    skew: bool | None,
     as_json: bool,
 ) -> None:
     """See the help above."""
@@ -229,7 +233,7 @@ def import_(
     from profiles.profile import save
 
     sequence_s = None if sequence_us is None else sequence_us * 1e-6
-    asked = Asked(gpu, model, tp, sequence_s, lambda text: opt.warn([text], quiet=False))
+    asked = Asked(gpu, model, tp, sequence_s, skew, lambda text: opt.warn([text], quiet=False))
     found = read(kind, path, asked)
     if FORMATS[kind].hosts:
         table = write_text(output / "hosts.csv", hosts(kind, path, asked))

@@ -20,6 +20,7 @@ class Asked:
     model: str | None = None
     tp: int | None = None
     sequence_s: float | None = None
+    skew: bool | None = None
     tell: Callable[[str], None] = field(default=lambda text: None)
 
 
@@ -42,7 +43,9 @@ FORMATS = {
     "llm-inference-bench": Format(
         "llm_inference_bench", (), "All_results.csv, a power_results file, or the folder with both"
     ),
-    "llmservingsim": Format("llmservingsim", ("sequence_s",), "a folder of per-layer tables with their meta.yaml"),
+    "llmservingsim": Format(
+        "llmservingsim", ("sequence_s", "skew"), "a folder of per-layer tables with their meta.yaml"
+    ),
     "mlenergy": Format("mlenergy", (), "the leaderboard's JSON files or rows, or the mlenergy-data package's records"),
     "mlperf-power": Format(
         "mlperf_power", (), "a table of wall watts; writes a hosts.csv for --own-catalog, no profiles", hosts=True
@@ -65,7 +68,7 @@ def read(name: str, path: str | Path, asked: Asked) -> list[Profile]:
     if name not in FORMATS:
         raise InputError(f"unknown format {name!r}", mend=near_miss(name, FORMATS))
     form = FORMATS[name]
-    for option in ("gpu", "model", "tp", "sequence_s"):
+    for option in ("gpu", "model", "tp", "sequence_s", "skew"):
         if getattr(asked, option) is not None and option not in form.options:
             takers = [other for other, f in FORMATS.items() if option in f.options]
             flag = "--sequence-us" if option == "sequence_s" else f"--{option}"

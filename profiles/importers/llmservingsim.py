@@ -8,10 +8,12 @@ stated link, host work is a term to be fitted on a log (docs/fidelity.md).
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from profiles import catalog
@@ -31,6 +33,7 @@ from profiles.profile import (
     PrefillPoints,
     Profile,
     Provenance,
+    Skew,
 )
 
 GPUS = {"RTXPRO6000": "rtx-pro-6000", "RTX4090": "rtx-4090"}
@@ -59,17 +62,22 @@ class _Layers:
 
 def read(path: str | Path, asked: Asked) -> list[Profile]:
     """As `read_folder`."""
-    return read_folder(path, asked.sequence_s, asked.tell)
+    return read_folder(path, asked.sequence_s, asked.tell, skew=bool(asked.skew))
 
 
 def read_folder(
-    path: str | Path, sequence_s: float | None = None, tell: Callable[[str], None] | None = None
+    path: str | Path,
+    sequence_s: float | None = None,
+    tell: Callable[[str], None] | None = None,
+    skew: bool = False,
 ) -> list[Profile]:
     """Every profile below a folder: one for each meta.yaml, tensor- and expert-parallel degree with tables.
 
     Args:
         sequence_s: host seconds per sequence in a step, instead of what is known of the machine (SEQUENCE_S).
         tell: hears of tables that make no profile, and why.
+        skew: keep the term for unlike contexts in a batch. A host term that was fitted on a log holds its mean, so one
+            is taken with the other only by who fits them together (docs/fidelity.md).
 
     Raises:
         InputError: no meta.yaml there, an unknown GPU or model, a broken table (with its line).
@@ -83,7 +91,7 @@ def read_folder(
         for folder in sorted(meta.parent.glob("tp*")):
             if not folder.name[2:].isdigit():
                 continue
-            machine = _machine(facts, int(folder.name[2:]), meta, sequence_s)
+            machine = _machine(facts, int(folder.name[2:]), meta, sequence_s, skew)
             if not machine.llm.moe:
                 found.append(_profile(folder, machine))
             elif (folder / "moe.csv").is_file():
@@ -102,16 +110,17 @@ class _Machine:
     llm: Llm
     tp: int
     sequence_s: float
+    skew: bool
 
 
-def _machine(facts: dict[str, Any], tp: int, meta: Path, sequence_s: float | None) -> _Machine:
+def _machine(facts: dict[str, Any], tp: int, meta: Path, sequence_s: float | None, skew: bool) -> _Machine:
     hardware, name = str(facts.get("hardware")), str(facts.get("model"))
     if hardware not in GPUS:
         raise InputError(
             f"unknown hardware {hardware!r}", file=meta, field="hardware", mend=f"known: {', '.join(GPUS)}"
         )
     host_s = SEQUENCE_S.get(hardware, 0.0) if sequence_s is None else sequence_s
-    return _Machine(facts, catalog.gpu(GPUS[hardware]), catalog.llm(name.partition("-Instruct")[0]), tp, host_s)
+    return _Machine(facts, catalog.gpu(GPUS[hardware]), catalog.llm(name.partition("-Instruct")[0]), tp, host_s, skew)
 
 
 def _profile(folder: Path, machine: _Machine, ep: int = 1) -> Profile:
@@ -153,6 +162,7 @@ def _profile(folder: Path, machine: _Machine, ep: int = 1) -> Profile:
         lockstep=_lockstep(experts, llm) if experts is not None and ep > 1 else None,
         async_scheduling=True,  # vLLM 0.19's default
         engine_term=EngineTerm(step_s=0.0, sequence_s=machine.sequence_s),
+        skew=_skew(folder / "skew_fit.csv") if machine.skew else None,
     )
 
 
@@ -264,6 +274,32 @@ class _Steps:
         return MixedPoints(
             new_tokens=new, past_tokens=past, batch=batch, kv_tokens=kv, time_s=time_s, **_unknown_power(len(rows))
         )
+
+
+RATES = {"sr<=5%": 0.025, "sr<=15%": 0.1, "sr<=40%": 0.275, "sr<=70%": 0.55, "sr>70%": 0.85}  # middle of each bin
+
+
+def _skew(path: Path) -> Skew:
+    """Its fitted shares, by chunk, batch and rate: medians over longest contexts and cached tokens, within 0 to 1.
+
+    Medians, since a share is fitted as a quotient whose divisor is sometimes next to nothing (-735 is found).
+    """
+    cells: dict[tuple[int, int, float], list[float]] = {}
+    wanted = ("pc", "n_label", "skew_rate_label", "alpha")
+    for line, record in csv_records(path, wanted, "shares for unlike contexts"):
+        try:
+            key = int(record["pc"]), int(record["n_label"].removeprefix("n<=")), RATES[record["skew_rate_label"]]
+            share = float(record["alpha"])
+            if not math.isfinite(share):
+                raise ValueError
+            cells.setdefault(key, []).append(share)
+        except (ValueError, KeyError) as error:
+            raise InputError(f"{', '.join(wanted)} are not such bins and a number", file=path, line=line) from error
+    if not cells:
+        raise InputError("a header and no share", file=path)
+    chunk, batch, rate = (list(column) for column in zip(*cells, strict=True))
+    shares = [round(min(1.0, max(0.0, median(each))), 4) for each in cells.values()]
+    return Skew(chunk=chunk, batch=batch, rate=rate, share=shares)
 
 
 def _unknown_power(rows: int) -> dict[str, Any]:

@@ -119,7 +119,7 @@ class Group:
                 own_s, new = step.time_s, sum([n for _, n in own]) + (rank.batch if rank.batching.mixes else 0)
             elif rank.running:
                 rank.settle()
-                line = self._model.decode(rank.batch, rank.kv_now)
+                line = rank.decode_line(self._model)
                 steps.append(line)
                 own_s, new = line.a_s + line.c_s * rank.kv_now, rank.batch
             else:
@@ -161,7 +161,7 @@ class Group:
 
     def _anchor(self, decoding: list[Rank]) -> list[Line]:
         """The common run from now on, and each rank's line within it: it lasts as long as the slowest rank's."""
-        own = [self._model.decode(rank.batch, rank.kv_now) for rank in decoding]
+        own = [rank.decode_line(self._model) for rank in decoding]
         first_s = [line.a_s + line.c_s * rank.kv_now for line, rank in zip(own, decoding, strict=True)]
         growth_s = [line.c_s * rank.batch for line, rank in zip(own, decoding, strict=True)]
         k = max(range(len(own)), key=lambda i: (first_s[i], growth_s[i]))

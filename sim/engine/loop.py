@@ -184,7 +184,8 @@ def _quick(pool: LivePool, dispatch: Dispatch) -> bool:
     spec, requests = pool.spec, dispatch.requests
     plain_memory = spec.kv == "paged" and spec.prefix_hit_rate is None
     named = spec.prefix_cache and requests.prefixes is not None
-    return spec.batching == "chunked" and plain_memory and not named and not pool.ahead and requests.priority is None
+    plain_steps = spec.batching == "chunked" and not pool.ahead and pool.model.skew is None
+    return plain_steps and plain_memory and not named and requests.priority is None
 
 
 def _instance(

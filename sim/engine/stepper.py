@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
-from profiles.step import Line, MixedStep, StepModel
+from profiles.step import Line, MixedStep, StepModel, Unlike
 from sim.engine.batching import Batching
 from sim.engine.clock import TIE_S, Alarm, Clock
 from sim.engine.leap import boundary_s
@@ -108,7 +108,7 @@ class Stepper:
             else:
                 self.anchor_s = self.alarm_s
             self.anchor_kv = self.offsets + batch * self.counter
-            self.line = line = self.model.decode(batch, self.anchor_kv)
+            self.line = line = self.decode_line(self.model)
             room = line.kv_end - self.anchor_kv
             self.line_steps = FOREVER if room == math.inf else math.ceil(room / batch)
         line = self.line
@@ -116,6 +116,20 @@ class Stepper:
         self.state = DECODING
         self.alarm_s = end_s = boundary_s(self.anchor_s, line.a_s, line.c_s, batch, self.anchor_kv, target)
         self.alarm.set(end_s + TIE_S)
+
+    def decode_line(self, model: StepModel) -> Line:
+        """The line of the batch's next decode step."""
+        line = model.decode(self.batch, self.offsets + self.batch * self.counter)
+        unlike = self.unlike(model) if model.skew is not None else None
+        return line if unlike is None else model.unlike(line, self.batch, unlike)
+
+    def unlike(self, model: StepModel) -> Unlike | None:
+        """How unlike the batch's contexts are; None where they are alike or `model` does not ask."""
+        if model.skew is None or not self.batch:
+            return None
+        offsets = [mark[0] for mark in self.running.values()]
+        longest, shortest, mean = max(offsets), min(offsets), self.offsets / self.batch
+        return (longest - mean, (mean - shortest) / (longest - shortest)) if longest > shortest else None
 
     def furthest(self, limit: int) -> int:
         """Steps from the anchor that this plan holds for: to the next finish, `limit`, or where KV memory ends."""
@@ -190,7 +204,8 @@ class Stepper:
             sizes = [(new, prompt.total - prompt.left) for prompt, new in chunks]
         batch = self.batch
         if batch and self.batching.mixes:
-            return self.model.mixed(sizes, batch, self.offsets + batch * (self.counter + self.steps))
+            kv = self.offsets + batch * (self.counter + self.steps)
+            return self.model.mixed(sizes, batch, kv, self.unlike(self.model))
         return self.model.prefill(sizes)
 
     def begin_prefill(self, chunks: list[Chunk], step: MixedStep) -> None:
