@@ -120,26 +120,6 @@ class Shares:
             idle_g[mine] += share * each.idle_g
         return energy_j, operational_g, embodied_g, idle_g
 
-    @property
-    def energy_j(self) -> Floats:
-        """Of all requests."""
-        return self.of(slice(0, self.size))[0]
-
-    @property
-    def operational_g(self) -> Floats:
-        """Of all requests."""
-        return self.of(slice(0, self.size))[1]
-
-    @property
-    def embodied_g(self) -> Floats:
-        """Of all requests."""
-        return self.of(slice(0, self.size))[2]
-
-    @property
-    def idle_share_g(self) -> Floats:
-        """Of all requests."""
-        return self.of(slice(0, self.size))[3]
-
 
 def pool_books(
     pool: LivePool, past: Past, off: OffTimes, horizon_s: float, rules: Accounting

@@ -92,7 +92,7 @@ def test_three_requests_by_hand(three, table, engine):
     result = three(engine)
     busy = [worked(row["busy_s"]) for row in table]
     idle_s = HORIZON_S - sum(busy)
-    requests, owned = result.played.requests, result.shares
+    requests, owned = result.played.requests, result.shares.of(slice(None))
     for k, row in enumerate(table):
         energy = worked(row["energy_j"])
         names = {"E": energy, "R": RATE_G_PER_S, "b": busy[k], "B": sum(busy), "i": idle_s, "I": 64 * idle_s}
@@ -100,10 +100,9 @@ def test_three_requests_by_hand(three, table, engine):
             "first_token_s": requests.first_token_s[k],
             "finish_s": requests.finish_s[k],
             "busy_s": requests.busy_s[k],
-            "energy_j": owned.energy_j[k],
-            "operational_g": owned.operational_g[k],
-            "embodied_g": owned.embodied_g[k],
-            "idle_share_g": owned.idle_share_g[k],
+            **dict(
+                zip(("energy_j", "operational_g", "embodied_g", "idle_share_g"), np.array(owned)[:, k], strict=True)
+            ),
         }
         for name, value in got.items():
             assert value == pytest.approx(worked(row[name], **names), rel=1e-12), (row["request"], name)
@@ -122,7 +121,7 @@ def test_idle_rules_move_grams_and_lose_none(three):
     for rule in ("capacity-share", "busy-time", "none"):
         result = three(idle_rule=rule)
         owned = result.shares
-        requests_g = owned.operational_g.sum() + owned.embodied_g.sum() + owned.idle_share_g.sum()
+        requests_g = sum(float(grams.sum()) for grams in owned.of(slice(None))[1:])
         assert requests_g + owned.unowned_g == pytest.approx(result.summary["carbon_g"]["total"], rel=1e-12)
         totals[rule] = requests_g
     assert totals["capacity-share"] > totals["busy-time"] > totals["none"]
@@ -183,8 +182,8 @@ def test_leap_and_stepping_agree_on_the_conv_trace(shared):
     for name in ("first_token_s", "finish_s"):
         a, b = np.array(getattr(leap.played.requests, name)), np.array(getattr(step.played.requests, name))
         assert np.max(np.abs(a - b) / np.maximum(1.0, a)) <= 1e-9
-    for name in ("energy_j", "operational_g", "embodied_g", "idle_share_g"):
-        np.testing.assert_allclose(getattr(leap.shares, name), getattr(step.shares, name), rtol=1e-9)
+    for one, two in zip(*(each.shares.of(slice(None)) for each in (leap, step)), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-9)
 
 
 def test_splitwise_micro_oracle_through_the_simulator(shared, tmp_path, replay):
