@@ -95,6 +95,20 @@ def test_what_a_failed_instance_held_is_done_again(replay):
     assert max(played.requests.finish_s) > max(clean.requests.finish_s)
 
 
+@pytest.mark.parametrize("route", ["round-robin", "least-outstanding-tokens", "power-of-two-choices", "least-kv"])
+def test_what_opens_after_all_were_closed_is_the_one_that_serves(replay, route):
+    control = {"kind": "schedule", "at": [(0.0, 3)]}
+    world = replay([(0.0, 16, 1)], instances=3, routing=route, scenario={"controls": [control]}).controls.world
+    dispatch, router = world.dispatch, world.dispatch.first[0].router
+    for number in (0, 1, 2):
+        dispatch.close(number)
+    dispatch.close(2)  # it drains, and fails
+    dispatch.open(2, 1.0)
+    assert [router.route(1.0, 16, 1, 0) for _ in range(4)] == [2] * 4
+    dispatch.open(0, 1.0)
+    assert {router.route(1.0, 16, 1, k) for k in range(40)} <= {0, 2}
+
+
 def test_the_lower_priority_waits(replay):
     rows = [(0.0, 64, 40), (0.001, 64, 4), (0.002, 64, 4)]
     classes = [{"name": "late", "priority": 1}, {"name": "soon", "priority": 0}]

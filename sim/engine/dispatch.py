@@ -155,9 +155,10 @@ class Dispatch:
     def close(self, number: int) -> None:
         """Send nothing to an instance any more."""
         lane = self.lane_of[number]
-        lane.closed.add(number)
-        router: Any = lane.router
-        router.close(number)
+        if number not in lane.closed:  # one that drains may fail too
+            lane.closed.add(number)
+            router: Any = lane.router
+            router.close(number)
 
     def open(self, number: int, now_s: float) -> None:
         """Send to it again, first what had to wait."""

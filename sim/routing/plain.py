@@ -28,10 +28,9 @@ class RoundRobin:
         return next(self._turn)
 
     def close(self, number: int) -> None:
-        """Pass it over; the turn begins anew."""
-        if len(self._open) > 1:
-            self._open.remove(number)
-        self._turn = cycle(self._open)
+        """Pass it over; the turn begins anew. When none is open, the last to close is named."""
+        self._open.remove(number)
+        self._turn = cycle(self._open or [number])
 
     def open(self, number: int) -> None:
         """Take it into the turn again, which begins anew."""
