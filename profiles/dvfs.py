@@ -45,12 +45,18 @@ def at_clock(profile: Profile, share: float, voltage_at_rest: float = VOLTAGE_AT
             "notes": [*profile.provenance.notes, note],
         }
     )
+    shared = profile.lockstep
+    if shared is not None:  # experts by the same rule: what goes with the clock is tokens at the best rate there is
+        best = max(n / time_s for n, time_s in zip(shared.tokens, shared.time_s, strict=True))
+        times = [max(t, n / best / share) for n, t in zip(shared.tokens, shared.time_s, strict=True)]
+        shared = shared.model_copy(update={"time_s": times})
     clock = None if profile.clock_mhz is None else profile.clock_mhz * share
     return profile.model_copy(
         update={
             "prefill": scale.points(profile.prefill),
             "decode": scale.points(profile.decode),
             "mixed": mixed,
+            "lockstep": shared,
             "provenance": made,
             "clock_mhz": clock,
         }

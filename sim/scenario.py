@@ -240,8 +240,6 @@ class Scenario(Spec):
                 raise ValueError(f"stream {stream.name} must say its slo_class")
         if len(known) > 1 and not self.streams:
             raise ValueError("several classes need streams that say which is whose")
-        if any(pool.ep for pool in self.pools) and any(control.kind != "defer" for control in self.controls):
-            raise ValueError("instances of ranks in lockstep (ep) cannot be switched or retuned yet")
         return self
 
     @property

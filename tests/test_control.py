@@ -27,6 +27,7 @@ CONTROLS: list[dict[str, Any]] = [
     {"kind": "power-cap", "site": "s", "watts": 3000.0},
     {"kind": "failures", "mtbf_h": 0.0002, "repair_h": 0.00005},
 ]
+SHARED = {"tokens": [1, 1 << 14], "time_s": [2.0**-9, 2.0**-9 + (2.0**14 - 1) * 2.0**-16]}
 rows = st.lists(
     st.tuples(st.integers(0, 1 << 31).map(lambda ticks: ticks * TICK), st.integers(1, 300), st.integers(1, 40)),
     min_size=1,
@@ -41,9 +42,13 @@ rows = st.lists(
     route=st.sampled_from(["round-robin", "least-outstanding-tokens", "power-of-two-choices", "spill-over"]),
     batching=st.sampled_from(["chunked", "prefill-first", "static", "splitwise"]),
     later=st.booleans(),
+    ranks=st.sampled_from([1, 1, 2, 3]),
 )
-def test_under_any_controls_leap_equals_step(replay, rows, controls, route, batching, later):
+def test_under_any_controls_leap_equals_step(replay, paper, rows, controls, route, batching, later, ranks):
     options = {"instances": 3, "routing": route, "batching": batching, "async_scheduling": later, "horizon_s": 3.0}
+    if ranks > 1:
+        options |= {"dp": ranks, "ep": True, "profile": paper(ep=ranks, lockstep=SHARED)}
+        controls = [each | {"watts": 3000.0 * ranks} if "watts" in each else each for each in controls]
     options |= {"scenario": {"controls": controls}, "max_num_seqs": 4, "max_num_batched_tokens": 64}
     leap, step = replay(rows, leaping=True, **options), replay(rows, leaping=False, **options)
     for name in ("start_s", "first_token_s", "finish_s", "energy_j", "gram_j", "instance"):
@@ -58,6 +63,10 @@ def test_under_any_controls_leap_equals_step(replay, rows, controls, route, batc
         assert all(b <= c + 2e-9 for (_, b), (c, _) in zip(spans, spans[1:], strict=False))  # never both
     joules = sum(np.dot(t["power_w"], t["to_s"] - t["from_s"]) for t in (i.ledger.table() for i in leap.instances))
     assert sum(leap.requests.energy_j) == pytest.approx(joules, rel=1e-9)
+
+    if ranks > 1:  # an instance's ranks are off, boot and fail as one
+        off = [one.ledger.off for one in leap.instances]
+        assert all(off[k] == off[k - k % ranks] for k in range(3 * ranks))
 
 
 def off_rows(played, number):
@@ -80,6 +89,41 @@ def test_a_schedule_is_kept_with_boots_ahead(replay):
     control = {"kind": "schedule", "at": [(0.0, 1), (100.0, 2)], "boot_s": 10.0, "off_w": 4.0}
     played = replay([(0.0, 64, 2), (150.0, 64, 2)], instances=2, horizon_s=200.0, scenario={"controls": [control]})
     assert off_rows(played, 1) == [[0.0, 90.0, 4.0, 1.0], [90.0, 100.0, 64.0, 0.0]]
+
+
+def lockstep(paper):
+    return {"dp": 2, "ep": True, "profile": paper(ep=2, lockstep=SHARED)}
+
+
+def test_ranks_of_an_instance_go_off_and_boot_as_one(replay, paper):
+    control = {"kind": "schedule", "at": [(0.0, 1), (100.0, 2)], "boot_s": 10.0, "boot_w": 96.0, "off_w": 8.0}
+    rows = [*[(0.0, 64, 2)] * 3, (150.0, 64, 2)]  # the third keeps one rank of the second instance busy
+    options = {"instances": 2, "horizon_s": 200.0, "scenario": {"controls": [control]}, **lockstep(paper)}
+    played = replay(rows, routing="least-outstanding-tokens", **options)
+    assert off_rows(played, 0) == off_rows(played, 1) == []
+    # half of the instance's watts each
+    assert off_rows(played, 2) == off_rows(played, 3) == [[60.0, 90.0, 4.0, 1.0], [90.0, 100.0, 48.0, 0.0]]
+    assert played.controls.told()["boots"] == 1
+
+
+def test_a_rank_that_fails_takes_the_others_with_it(replay, paper):
+    control = {"kind": "failures", "mtbf_h": 5.0 / HOUR, "repair_h": 1.0 / HOUR}
+    rows = [(0.0, 64, 1500), (0.0, 64, 1500)]  # one on each rank of the one instance
+    played = replay(rows, horizon_s=10.0, scenario={"controls": [control]}, **lockstep(paper))
+    told = played.controls.told()
+    assert told["failures"] > 0
+    assert told["retries"] == 2 * told["failures"]
+    assert list(played.requests.status) == [1, 1]
+    assert off_rows(played, 0) == off_rows(played, 1)
+
+
+def test_the_clock_of_all_ranks_changes_at_one_boundary(replay, paper):
+    control = {"kind": "clock", "clocks": [0.5, 1.0], "low": 0.9, "high": 1.0, "tick_s": 4.0}
+    options = {"horizon_s": 8.0, "scenario": {"controls": [control]}, **lockstep(paper)}
+    played = replay([(0.0, 64, 400), (0.0, 64, 400)], **options)
+    assert [(time_s, engine) for time_s, engine, _ in played.controls.world.clocks.changes] == [(0.0, 0), (0.0, 1)]
+    assert played.instances[0].model is played.instances[1].model is played.instances[0].group._model
+    assert max(played.requests.finish_s) > max(replay([(0.0, 64, 400)] * 2, **lockstep(paper)).requests.finish_s)
 
 
 def test_what_a_failed_instance_held_is_done_again(replay):

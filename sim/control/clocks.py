@@ -9,7 +9,7 @@ from profiles import dvfs
 from profiles.inputs import InputError
 from profiles.step import StepModel
 from sim.control.specs import Governor, PowerCap
-from sim.control.switch import BOOTING, DRAINING, OPEN
+from sim.control.switch import BOOTING, DRAINING, OPEN, instances
 
 if TYPE_CHECKING:
     from sim.control.world import World
@@ -33,9 +33,9 @@ class Gears:
         return self._models[clock]
 
     def most_w(self, clock: float) -> float:
-        """The most an instance draws at a clock: the largest power of its profile's points."""
+        """The most an instance draws at a clock: the largest power of its profile's points, on every rank."""
         profile = self.model(clock).profile
-        return max(*profile.prefill.power_w, *profile.decode.power_w, profile.idle.loaded_w)
+        return self._pool.spec.ranks * max(*profile.prefill.power_w, *profile.decode.power_w, profile.idle.loaded_w)
 
 
 class Clocks:
@@ -45,7 +45,7 @@ class Clocks:
         self._world = world
         self._asked: dict[str, dict[int, float]] = {}
         self.now = [1.0] * len(world.instances)
-        self.changes: list[tuple[float, int, float]] = []  # time, instance, clock: for the timeline
+        self.changes: list[tuple[float, int, float]] = []  # time, engine, clock: for the timeline
 
     def ask(self, who: str, number: int, clock: float, gears: Gears, now_s: float) -> None:
         """Somebody wants an instance at a clock."""
@@ -53,7 +53,7 @@ class Clocks:
         wanted = min(asked.get(number, 1.0) for asked in self._asked.values())
         if wanted != self.now[number]:
             self.now[number] = wanted
-            self.changes.append((now_s, number, wanted))
+            self.changes += [(now_s, engine, wanted) for engine in self._world.engines(number)]
             self._world.instances[number].retune(now_s, gears.model(wanted))
 
 
@@ -67,7 +67,7 @@ def governor(world: World, spec: Governor, pool: LivePool, order: int) -> None:
         else:
             share = (world.fullness(pool) - spec.low) / max(1e-9, spec.high - spec.low)
         place = math.ceil(min(1.0, max(0.0, share)) * (len(gears.clocks) - 1))
-        for number in pool.numbers:
+        for number in instances(pool):
             world.clocks.ask("governor", number, gears.clocks[place], gears, now_s)
 
     world.every(spec.tick_s, order, act)
@@ -108,11 +108,11 @@ def power_cap(world: World, spec: PowerCap, order: int) -> None:
             if not closable:
                 break  # the rest drains or boots: it is closed at a later tick
             place = max(closable, key=lambda k: on[k] * draws[clock][k])
-            number = max(n for n in pools[place].numbers if world.switch.state[n] == OPEN)
+            number = max(n for n in instances(pools[place]) if world.switch.state[n] == OPEN)
             world.switch.off(number, now_s, 0.0)
             on[place] -= 1
         for pool, gear in zip(pools, gears, strict=True):
-            for number in pool.numbers:
+            for number in instances(pool):
                 world.clocks.ask("power-cap", number, clock, gear, now_s)
 
     world.every(60.0, order, act)

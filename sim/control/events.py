@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from profiles.units import SECONDS_PER_HOUR
 from sim.control.specs import Defer, Failures
+from sim.control.switch import instances
 from sim.engine.clock import Alarm, Place
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Deferral:
 
 def failures(world: World, spec: Failures, pool: LivePool, seed: int, order: int) -> None:
     """Draw when each instance of a pool fails and for how long; the same for the same seed."""
-    for number in pool.numbers:
+    for number in instances(pool):
         draw = Random(f"failures {seed} {pool.spec.name} {number - pool.numbers.start}")
         time_s = 0.0
         while True:

@@ -6,8 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from sim.control.specs import PowerOff, Scale, Schedule
-from sim.control.switch import BOOTING, DRAINING, OFF, OPEN
-from sim.engine.stepper import IDLE
+from sim.control.switch import BOOTING, DRAINING, OFF, OPEN, instances
 
 if TYPE_CHECKING:
     from sim.control.world import World
@@ -19,11 +18,11 @@ class Sizer:
 
     def __init__(self, world: World, spec: PowerOff | Scale | Schedule, pool: LivePool) -> None:
         self.world, self.spec, self.pool = world, spec, pool
-        self._boot_w = pool.model.idle_w if spec.boot_w is None else spec.boot_w
+        self._boot_w = pool.model.idle_w * pool.spec.ranks if spec.boot_w is None else spec.boot_w
 
     def bring_to(self, wanted: int, now_s: float) -> None:
         """Switch on or off until so many are on or on their way (never fewer than `keep`)."""
-        switch, numbers = self.world.switch, self.pool.numbers
+        switch, numbers = self.world.switch, instances(self.pool)
         wanted = max(self.spec.keep, min(wanted, len(numbers)))
         have = switch.count(self.pool, OPEN, BOOTING)
         for state in (DRAINING, OFF):
@@ -32,8 +31,7 @@ class Sizer:
                     switch.on(number, now_s, self.spec.boot_s, self._boot_w)
                     have += 1
         if have > wanted:
-            load = self.world.load
-            spare = sorted((n for n in numbers if switch.state[n] == OPEN), key=lambda n: (load[n], -n))
+            spare = sorted((n for n in numbers if switch.state[n] == OPEN), key=lambda n: (self.world.loaded(n), -n))
             for number in spare[: have - wanted]:
                 switch.off(number, now_s, self.spec.off_w)
 
@@ -44,9 +42,8 @@ def power_off(world: World, spec: PowerOff, pool: LivePool, order: int) -> None:
     idle_since: dict[int, float] = {}
 
     def act(now_s: float) -> None:
-        for number in pool.numbers:
-            busy = world.instances[number].state != IDLE or world.expected(number)
-            if busy or switch.state[number] != OPEN:
+        for number in instances(pool):
+            if world.busy(number) or switch.state[number] != OPEN:
                 idle_since.pop(number, None)
             else:
                 idle_since.setdefault(number, now_s)
@@ -112,7 +109,7 @@ def _change(world: World, sizer: Sizer, due_s: float, count: int, order: int) ->
 
     def due(now_s: float) -> None:
         sizer.bring_to(count, now_s)
-        if count < len(sizer.pool.numbers):
+        if count < len(instances(sizer.pool)):
             _drained(world, now_s, order)
 
     early_s = due_s - sizer.spec.boot_s

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from sim.control.clocks import Clocks
 from sim.control.forecast import DAY_S, Believed
-from sim.control.switch import OPEN, Switch
+from sim.control.switch import OPEN, Switch, instances
 from sim.engine.clock import Alarm, Clock, Place
 from sim.engine.dispatch import Dispatch
-from sim.engine.instance import Instance
+from sim.engine.instance import IDLE, Instance
 from sim.engine.memory import Kv
 
 if TYPE_CHECKING:
@@ -45,9 +45,17 @@ class World:
         self.load = dispatch.count_load()
         self.switch, self.clocks = Switch(self), Clocks(self)
 
-    def expected(self, number: int) -> bool:
+    def engines(self, number: int) -> range:
+        """The engines that are switched as one: an instance's ranks in lockstep, by the first of them."""
+        return range(number, number + self.dispatch.pool_of[number].spec.ranks)
+
+    def busy(self, number: int) -> bool:
         """Whether an instance has work, or some is on its way to it."""
-        return self.load[number] != 0
+        return any(self.load[n] != 0 or self.instances[n].state != IDLE for n in self.engines(number))
+
+    def loaded(self, number: int) -> int:
+        """Outstanding tokens of an instance."""
+        return sum(self.load[n] for n in self.engines(number))
 
     def chosen(self, names: list[str] | None) -> list[LivePool]:
         """The pools of these names; all when none is given."""
@@ -56,12 +64,14 @@ class World:
     def full_instances(self, pool: LivePool) -> float:
         """The pool's outstanding tokens, in instances as full as its SLO allows."""
         held = self.dispatch.held_tokens(pool.numbers.start)
-        return (sum(self.load[number] for number in pool.numbers) + held) / pool.token_limit
+        limit = pool.token_limit * pool.spec.ranks
+        return (sum(self.load[number] for number in pool.numbers) + held) / limit
 
     def fullness(self, pool: LivePool) -> float:
         """Outstanding tokens of the open instances, as a share of what these serve within the SLO."""
-        numbers = [number for number in pool.numbers if self.switch.state[number] == OPEN]
-        return sum(self.load[n] for n in numbers) / (pool.token_limit * len(numbers)) if numbers else 1.0
+        numbers = [number for number in instances(pool) if self.switch.state[number] == OPEN]
+        limit = pool.token_limit * pool.spec.ranks * len(numbers)
+        return sum(map(self.loaded, numbers)) / limit if numbers else 1.0
 
     def every(self, tick_s: float, order: int, act: Callable[[float], None]) -> None:
         """Call `act` with the time every `tick_s`, from 0 on, until the horizon is over and every request has ended.

@@ -67,6 +67,14 @@ class Instance(Stepper):
     def _intervened(self) -> None:
         """A boundary with something to do: settle what ended, act, and plan anew."""
         self.alarm.callback = self._boundary
+        self._pause()
+        actions, self.actions = self.actions, []
+        for action in actions:
+            action()
+        self._boundary()
+
+    def _pause(self) -> None:
+        """Settle what just ended; whatever comes next is a new plan."""
         if self.ahead and self.state != WAKING:
             self._see()
         if self.state == DECODING:
@@ -76,10 +84,11 @@ class Instance(Stepper):
         elif self.state == PREFILLING:
             self._settle_prefill()
         self.line, self.state = None, WAKING
-        actions, self.actions = self.actions, []
-        for action in actions:
-            action()
-        self._boundary()
+
+    @property
+    def next_s(self) -> float:
+        """When its next boundary is; of one that is idle, when the last was."""
+        return self.alarm_s
 
     def retune(self, now_s: float, model: StepModel) -> None:
         """Go on with another step model (another clock) from the next boundary on."""

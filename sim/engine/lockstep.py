@@ -8,8 +8,10 @@ without work waits, at idle power.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
-from profiles.step import Line, MixedStep
+from profiles.step import Line, MixedStep, StepModel
 from sim.engine.clock import TIE_S, Alarm, Clock
 from sim.engine.instance import Instance
 from sim.engine.leap import boundary_after, boundary_s
@@ -27,6 +29,24 @@ class Rank(Instance):
         """A routed request joins the queue; the group wakes, or ends a leap that it could join."""
         self.waiting.append(index)
         self.group.hear(self, index, now_s, next_s)
+
+    def intervene(self, now_s: float, action: Callable[[], None]) -> None:
+        """As Instance's, at the next boundary of the group."""
+        self.group.intervene(now_s, action)
+
+    def retune(self, now_s: float, model: StepModel) -> None:
+        """As Instance's; all ranks go on with the same model."""
+        self.group.intervene(now_s, partial(self.group.use, model))
+
+    @property
+    def next_s(self) -> float:
+        """As Instance's, of the group."""
+        return self.group.alarm_s
+
+    def pause(self, now_s: float, target: int) -> None:
+        """A boundary of the group with something to do: settle what ended."""
+        self.alarm_s, self.target = now_s, target
+        self._pause()
 
     def begin_decode(self, line: Line | None, alarm_s: float) -> None:
         """Go on decoding until the group's next boundary, from a new anchor where there is a new line."""
@@ -65,6 +85,7 @@ class Group:
         self.ranks = ranks
         self.alarm = Alarm(clock, ranks[0].number + 1, self._boundary)
         self.state = IDLE
+        self.actions: list[Callable[[], None]] = []  # to be done at the next boundary
         self.alarm_s = self.anchor_s = 0.0
         self.steps = self.target = self.line_steps = 0
         self._model, self._leaping = ranks[0].model, ranks[0].leaping
@@ -83,6 +104,32 @@ class Group:
                 self.alarm.set(now_s + TIE_S)
         elif self.state == DECODING and self.target - self.steps > 1 and rank.may_join(index):
             self._cut(now_s, 2 if rank.ahead and rank.batch else 1)
+
+    def intervene(self, now_s: float, action: Callable[[], None]) -> None:
+        """Have `action` done at the next boundary, before what follows is planned; at once when nothing runs."""
+        if self.state == IDLE:
+            action()
+            return
+        self.actions.append(action)
+        self.alarm.callback = self._intervened
+        if self.state == DECODING and self.target - self.steps > 1:
+            self._cut(now_s, 1)
+
+    def _intervened(self) -> None:
+        self.alarm.callback = self._boundary
+        for rank in self.ranks:
+            rank.pause(self.alarm_s, self.target)
+        self.state = WAKING
+        actions, self.actions = self.actions, []
+        for action in actions:
+            action()
+        self._boundary()
+
+    def use(self, model: StepModel) -> None:
+        """Go on with another step model."""
+        self._model = model
+        for rank in self.ranks:
+            rank.model = model
 
     def _cut(self, now_s: float, seen_after: int) -> None:
         target, _ = boundary_after(*self._run, now_s, self.steps + 1, self.target)
