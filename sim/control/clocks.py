@@ -46,6 +46,7 @@ class Clocks:
         self._asked: dict[str, dict[int, float]] = {}
         self.now = [1.0] * len(world.instances)
         self.changes: list[tuple[float, int, float]] = []  # time, engine, clock: for the timeline
+        self.made = 0  # changes, of whole instances
 
     def ask(self, who: str, number: int, clock: float, gears: Gears, now_s: float) -> None:
         """Somebody wants an instance at a clock."""
@@ -53,6 +54,7 @@ class Clocks:
         wanted = min(asked.get(number, 1.0) for asked in self._asked.values())
         if wanted != self.now[number]:
             self.now[number] = wanted
+            self.made += 1
             self.changes += [(now_s, engine, wanted) for engine in self._world.engines(number)]
             self._world.instances[number].retune(now_s, gears.model(wanted))
 

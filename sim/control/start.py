@@ -32,7 +32,7 @@ class Controls:
             "boots": switch.boots,
             "failures": switch.failures,
             "retries": world.dispatch.requests.retries,
-            "clock_changes": len(world.clocks.changes),
+            "clock_changes": world.clocks.made,
             "deferred": self.deferral.deferred if self.deferral else 0,
             "mean_deferral_h": self.deferral.hours / self.deferral.deferred
             if self.deferral and self.deferral.deferred
