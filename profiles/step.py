@@ -76,11 +76,11 @@ class StepModel:
 
     def decode(self, batch: int, kv_tokens: float) -> Line:
         """The line a decode step of `batch` sequences holding `kv_tokens` lies on."""
-        known = self._lines.get(batch)
-        if known is None:
+        try:
+            ends, lines = self._lines[batch]
+        except KeyError:
             lines = self._compile(batch)
-            known = self._lines[batch] = [line.kv_end for line in lines], lines
-        ends, lines = known
+            ends, lines = self._lines[batch] = [line.kv_end for line in lines], lines
         return lines[bisect_right(ends, kv_tokens)]
 
     def unlike(self, line: Line, batch: int, unlike: Unlike) -> Line:
