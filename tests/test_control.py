@@ -307,6 +307,13 @@ def test_energy_against_clock_is_u_shaped_where_arithmetic_rules_and_falls_where
         dvfs.at_clock(profile, 0.1)
 
 
+def test_what_ranks_share_goes_with_the_clock_where_arithmetic_rules(paper):
+    # 4 tokens in 1 s are the best rate there is; one token waits for memory and does not know the clock
+    shared = {"tokens": [1, 4], "time_s": [0.75, 1.0]}
+    slow = dvfs.at_clock(paper(ep=2, lockstep=shared), 0.5)
+    assert slow.lockstep.time_s == [0.75, 2.0]
+
+
 def test_the_timeline_tells_batch_kv_and_clock():
     control = {"kind": "clock", "clocks": [0.5, 1.0], "low": 0.9, "high": 1.0, "tick_s": 600.0}
     made = run(asked(controls=[control]))

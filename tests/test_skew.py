@@ -108,6 +108,7 @@ def test_the_importer_keeps_the_term_when_asked(tmp_path):
     path = folder(tmp_path, *shares, "16,n<=4,sr>70%,kvB<=1k,kp=0,-0.2,2")
     assert llmservingsim.read_folder(path)[0].skew is None
     skew = llmservingsim.read_folder(path, skew=True)[0].skew
+    assert any("skew" in note for note in llmservingsim.read_folder(path, skew=True)[0].provenance.notes)
     assert skew == Skew(chunk=[0, 16], batch=[2, 4], rate=[0.1, 0.85], share=[0.2, 0.0])
 
 

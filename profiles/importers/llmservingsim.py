@@ -149,7 +149,7 @@ def _profile(folder: Path, machine: _Machine, ep: int = 1) -> Profile:
             licence="MIT",
             date=str(facts.get("profiled_at", "1970-01-01"))[:10],
             versions={"vllm": str(facts.get("vllm_version", "unknown"))},
-            notes=_notes(tp, ep, machine.sequence_s),
+            notes=_notes(tp, ep, machine),
         ),
         band=Band(time=1.1, power=1.0),
         memory=Memory(
@@ -166,17 +166,18 @@ def _profile(folder: Path, machine: _Machine, ep: int = 1) -> Profile:
     )
 
 
-def _notes(tp: int, ep: int, sequence_s: float) -> list[str]:
+def _notes(tp: int, ep: int, machine: _Machine) -> list[str]:
     notes = ["no power in the source: every power_w and idle watt is 0 and means unknown"]
     notes.append("memory: 0.9 of the GPU less the weights and 1.69 GB a GPU, as one RTX 4090 log shows")
     if tp > 1:
         notes.append("all-reduces are modelled: twice a layer 20 us and the activations at 16 GB/s")
     if ep > 1:
         notes.append("the exchange between ranks is modelled: twice a layer 20 us and the activations at 16 GB/s")
-    if sequence_s:
-        notes.append(
-            f"host work of the engine: {1e6 * sequence_s:g} us per sequence in a step, fitted on a request log"
-        )
+    if machine.sequence_s:
+        host = f"host work of the engine: {1e6 * machine.sequence_s:g} us per sequence in a step"
+        notes.append(f"{host}, fitted on a request log")
+    if machine.skew:
+        notes.append("skew: medians of the source's own fit over longest contexts and cached tokens, within 0 and 1")
     return notes
 
 
