@@ -28,7 +28,6 @@ solves it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -135,20 +134,18 @@ class Program:
         there = ((o, self.options[o].periods) for o in self._members.get(group, ()))
         return [o for o, periods in there if periods is None or period in periods]
 
-    def alive(self) -> Iterator[int]:
+    @cached_property
+    def alive(self) -> tuple[int, ...]:
         """The columns whose group can have capacity in their period; the others are never used."""
-        there: dict[tuple[int, int], bool] = {}
-        for k, column in enumerate(self.columns):
-            key = column.option, self.period(self.slice_of[column.demand])
-            if key not in there:
-                there[key] = column.option in self.hourly or bool(self.members(*key))
-            if there[key]:
-                yield k
+        groups = self.hourly | {column.option for column in self.columns}
+        there = {(g, p) for g in groups for p in range(self.periods) if g in self.hourly or self.members(g, p)}
+        at = [self.period(slice_) for slice_ in self.slice_of]
+        return tuple(k for k, column in enumerate(self.columns) if (column.option, at[column.demand]) in there)
 
     def unserved(self) -> list[int]:
         """Demands that no column serves, or none of a group that has an option in their period."""
         served: set[int | None] = set()
-        for k in self.alive():
+        for k in self.alive:
             served |= {self.columns[k].demand, self.columns[k].also}
         return [demand for demand in range(len(self.slice_of)) if demand not in served]
 

@@ -65,19 +65,19 @@ def shadow_prices(answer: Answer, tell: Tell | None = None) -> list[Shadow]:
 
 def _step(program: Program, places: list[int]) -> float:
     limits = list(_limits(program))
-    _, limit, most, whole = limits[places[0]]
-    return step_of(limit, max(most, *(limits[place][2] for place in places)), whole)
+    limit, most, whole = limits[places[0]]
+    return step_of(limit, max(most, *(limits[place][1] for place in places)), whole)
 
 
-def _limits(program: Program) -> Iterator[tuple[str, float, float, bool]]:
+def _limits(program: Program) -> Iterator[tuple[float, float, bool]]:
     """Caps, then totals, then levels that have one, as `shortage` names them: limit, largest use of a unit, whole."""
     for cap in program.caps:
-        yield "cap", cap.limit, max(cap.use.values(), default=1.0), cap.whole
+        yield cap.limit, max(cap.use.values(), default=1.0), cap.whole
     for total in program.totals:
-        yield "total", total.limit, 1.0, False
+        yield total.limit, 1.0, False
     for level in program.levels:
         if level.limit is not None:
-            yield "level", level.limit, max([*level.on.values(), *level.units.values()], default=1.0), level.whole
+            yield level.limit, max([*level.on.values(), *level.units.values()], default=1.0), level.whole
 
 
 def _moved(answer: Answer, steps: dict[int, float]) -> Solution:

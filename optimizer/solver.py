@@ -94,7 +94,7 @@ class _Model:
             for i, option in enumerate(program.options)
         ]
         kind = whole if program.steps else real
-        self._shares = {k: new(f"x{k}", 0, self._steps, kind) for k in program.alive()}
+        self._shares = {k: new(f"x{k}", 0, self._steps, kind) for k in program.alive}
         self._on = [
             [new(f"k{g}_{p}", 0, None, real if self._free_on else whole) for p in range(len(costs))]
             for g, costs in enumerate(program.running or ())
