@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from profiles.catalog import own_files
 from profiles.inputs import InputError, read_json
 from profiles.outputs import manifest, write_json, write_text
 
@@ -48,8 +49,9 @@ def write(
     written.write(plan, study, folder)
     asked = study.model_dump(mode="json", exclude_none=True)
     write_text(folder / "study.yaml", yaml.safe_dump(asked, sort_keys=False, allow_unicode=True))
-    named = [file, study.demand.trace, *(site.grid for site in study.sites), *study.profiles]
-    inputs = [name for name in named if name and Path(name).is_file()]
+    named = [file, *(source.trace for source in study.demand.sources), *study.profiles]
+    named += [name for site in study.sites for name in (site.grid, site.forecast)]
+    inputs = [*(name for name in named if name and Path(name).is_file()), *own_files(study.own_catalog)]
     write_json(folder / "manifest.json", manifest(inputs, seed=study.seed, command=command))
     for name, document in parts.items():
         write_json(folder / f"{name}.json", document)

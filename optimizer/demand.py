@@ -7,8 +7,10 @@ duration: it costs nothing and only binds capacity. Each stream of the demand ha
 from __future__ import annotations
 
 import math
+import os
 import statistics
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -234,8 +236,14 @@ def _typical(slices: str) -> list[tuple[Slice, float]]:
 def source_trace(demand: Source, seed: int) -> Trace | None:
     """The trace the demand names or generates; None for a table of buckets."""
     if demand.trace is not None:
-        return read_trace(demand.trace)
+        return _read(demand.trace, os.stat(demand.trace).st_mtime_ns if os.path.isfile(demand.trace) else 0)
     return generate(demand.generator, seed) if demand.generator is not None else None
+
+
+@lru_cache(maxsize=8)
+def _read(file: str, changed_ns: int) -> Trace:
+    """A trace file; every replay asks for it again, so that it is kept until it changes."""
+    return read_trace(file)
 
 
 def rate_of(demand: Source, trace: Trace | None) -> float:

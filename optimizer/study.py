@@ -235,7 +235,10 @@ def anchored(study: Study, folder: Path) -> Study:
 
     demand = found(study.demand)
     demand = demand.model_copy(update={"streams": [found(stream) for stream in demand.streams]})
-    sites = [site.model_copy(update={"grid": place(site.grid)}) for site in study.sites]
+    sites = [
+        site.model_copy(update={"grid": place(site.grid), "forecast": place(site.forecast) if site.forecast else None})
+        for site in study.sites
+    ]
     return study.model_copy(
         update={
             "demand": demand,

@@ -60,7 +60,7 @@ def plan_scenario(plan: Plan, study: Study, window: Window | None = None) -> Sce
         start=study.start + timedelta(hours=begins),
         align=study.align,
         seed=study.seed,
-        sites=[Site.model_validate({**_site_fields(site), "grid": located(site.grid)}) for site in study.sites],
+        sites=[_site(site, located) for site in study.sites],
         pools=[pool_of(row, study, row.on[0]) for row in plan.fleet if row.on[0]],
         routing="planned" if placement is not None else "least-outstanding-tokens",
         plan=placement,
@@ -125,8 +125,10 @@ def simulated(scenario: Scenario, trace: Trace | None, run: Runner | None = None
     return run(scenario, trace=trace).summary
 
 
-def _site_fields(site: Site) -> dict[str, Any]:
-    return {name: getattr(site, name) for name in Site.model_fields}
+def _site(site: Site, located: Callable[[str], str]) -> Site:
+    fields = {name: getattr(site, name) for name in Site.model_fields}
+    ahead = located(site.forecast) if site.forecast else None
+    return Site.model_validate({**fields, "grid": located(site.grid), "forecast": ahead})
 
 
 def write(plan: Plan, study: Study, folder: str | Path) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from carbonfleet import plan_folder, report
@@ -14,6 +15,7 @@ from carbonfleet.cli.optimize import command
 from carbonfleet.cli.report import command as report_command
 from carbonfleet.explain_text import explained_report, shadow_lines
 from carbonfleet.report import plan_charts
+from profiles import catalog
 from profiles.inputs import InputError
 from tests.pages import visit
 from tests.test_report import HOSTILE
@@ -82,6 +84,27 @@ def test_everything_is_in_the_directory(planned: Path) -> None:
     assert names == {"plan.json", "scenario.yaml", "study.yaml", "manifest.json", "report.html", *parts}
     told = json.loads((planned / "manifest.json").read_text())
     assert [Path(name).name for name in told["inputs"]] == ["study.yaml"]
+
+
+def test_the_manifest_names_every_file_the_plan_rests_on(tmp_path: Path) -> None:
+    """Traces of streams, forecasts of sites and tables of one's own too; relative paths are the study's."""
+    rows = "".join(f"{0.5 * i},{400 + i % 7},{90 + i % 5}\n" for i in range(300))
+    (tmp_path / "chat.csv").write_text("arrived_at,num_prefill_tokens,num_decode_tokens\n" + rows)
+    hours = "".join(f"2023-01-01 {h:02d}:00,{30 + h},{31 + h}\n" for h in range(24))
+    head = ",UTC time,actual_carbon_intensity_lifecycle,forecasted_carbon_intensity_lifecycle\n"
+    (tmp_path / "ahead.csv").write_text(head + "".join(f"{i},{row}\n" for i, row in enumerate(hours.splitlines())))
+    (tmp_path / "own").mkdir()
+    own = (Path(catalog.__file__).parent / "data" / "gpus.csv").read_text().splitlines(True)
+    (tmp_path / "own" / "gpus.csv").write_text(own[0] + own[1].replace("t4,tesla-t4 nvidia-t4", "mine,", 1))
+    stream = {"name": "chat", "model": "llama-3.1-8b", "trace": "chat.csv"}
+    sites = [site | {"forecast": "ahead.csv"} for site in TWO]
+    file = study_file(tmp_path, demand={"streams": [stream]}, sites=sites, own_catalog="own")
+    shown = CliRunner().invoke(command, [str(file), "--no-verify", "-q", "-o", str(tmp_path / "out")])
+    assert shown.exit_code == 0, shown.output
+    told = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert sorted(Path(name).name for name in told["inputs"]) == ["ahead.csv", "chat.csv", "gpus.csv", "study.yaml"]
+    scenario = yaml.safe_load((tmp_path / "out" / "scenario.yaml").read_text())
+    assert {site["forecast"] for site in scenario["sites"]} == {str(tmp_path / "ahead.csv")}
 
 
 def test_a_plain_plan_has_its_board_in_json_and_no_stale_parts(planned: Path, tmp_path: Path) -> None:
