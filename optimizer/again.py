@@ -113,22 +113,29 @@ def decided(market: Market, fleet: Fleet) -> Fleet:
 
 def holding(answer: Answer, market: Market, fleet: Fleet) -> Solution:
     """The best dispatch (and configurations) of a fleet that is held as it is."""
+    if not fleet.keys() <= {unit_of(market, option) for option in range(len(market.bought))}:
+        return Solution("infeasible", None, None, None, [], [], [], 0.0)
+    return found(answer, market, pinned(market, fleet, free=market.program.running is not None))
+
+
+def pinned(market: Market, fleet: Fleet, free: bool = False) -> Program:
+    """The program of a fleet's units alone, as many as there are, and of what is rented by the hour.
+
+    With `free`, owned units come and go as the demand needs.
+    """
     mine: dict[Unit, list[int]] = {}
-    free = market.program.running is not None
     for option in range(len(market.bought)):
         unit = unit_of(market, option)
         if unit in fleet or (free and unit.owned):
             mine.setdefault(unit, []).append(option)
-    if any(unit not in mine for unit in fleet):
-        return Solution("infeasible", None, None, None, [], [], [], 0.0)
     caps = list(market.program.caps)
     for unit, options in mine.items():
         if not (free and unit.owned):
-            use, count = dict.fromkeys(options, 1.0), float(fleet[unit])
-            caps += [Cap(count, use), Cap(-count, dict.fromkeys(options, -1.0))]
+            count = float(fleet[unit])
+            caps += [Cap(count, dict.fromkeys(options, 1.0)), Cap(-count, dict.fromkeys(options, -1.0))]
     keep = {option for options in mine.values() for option in options}
     program = restricted(replace(market.program, caps=caps), keep)
-    return found(answer, market, replace(program, hourly=market.program.hourly))
+    return replace(program, hourly=market.program.hourly)
 
 
 def held(answer: Answer, market: Market, fleet: Fleet) -> float | None:

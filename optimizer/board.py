@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from optimizer import market as markets
-from optimizer.again import Fleet, again, fleet_of, unit_of
+from optimizer.again import Fleet, again, fleet_of, pinned
 from optimizer.market import Market
 from optimizer.plan import Answer, utilisations
 from optimizer.program import Cap, Program, restricted
@@ -69,7 +69,8 @@ def _cheapest(answer: Answer) -> Standing:
     solution = _quick(answer, market.program)
     if not solution.units:
         return standing(answer, "least cost", market, solution)
-    held = _held(_priced(answer, cheap, market, solution), fleet_of(market, solution.units))
+    held = _priced(answer, cheap, market, solution)
+    held = replace(held, program=pinned(held, fleet_of(market, solution.units)))
     dispatched = _quick(answer, held.program)
     if dispatched.units:  # what is proved of the fleet is what the first solve proved
         dispatched = replace(dispatched, status=solution.status, bound=solution.bound, gap=solution.gap)
@@ -84,17 +85,6 @@ def _priced(answer: Answer, study: Study, market: Market, solution: Solution) ->
     """The market with joules priced at the utilisation that a fleet other than the plan's really has."""
     seen = answer.seen | utilisations(market, solution)
     return markets.build(study, answer.load, seen, answer.factors)
-
-
-def _held(market: Market, fleet: Fleet) -> Market:
-    """A market of one fleet's units alone, as many as there are, and of what is rented by the hour."""
-    kept = _only(market, {o for o in range(len(market.bought)) if unit_of(market, o) in fleet})
-    kept = replace(kept, program=replace(kept.program, hourly=market.program.hourly))
-    caps = list(kept.program.caps)
-    for unit, count in fleet.items():
-        mine = [o for o in range(len(kept.bought)) if unit_of(kept, o) == unit]
-        caps += [Cap(float(count), dict.fromkeys(mine, 1.0)), Cap(-float(count), dict.fromkeys(mine, -1.0))]
-    return replace(kept, program=replace(kept.program, caps=caps))
 
 
 def _quick(answer: Answer, program: Program) -> Solution:
