@@ -51,7 +51,8 @@ def write(
     write_text(folder / "study.yaml", yaml.safe_dump(asked, sort_keys=False, allow_unicode=True))
     named = [file, *(source.trace for source in study.demand.sources), *study.profiles]
     named += [name for site in study.sites for name in (site.grid, site.forecast)]
-    inputs = [*(name for name in named if name and Path(name).is_file()), *own_files(study.own_catalog)]
+    inputs: list[str | Path] = [name for name in named if name and Path(name).is_file()]
+    inputs += own_files(study.own_catalog)
     write_json(folder / "manifest.json", manifest(inputs, seed=study.seed, command=command))
     for name, document in parts.items():
         write_json(folder / f"{name}.json", document)
