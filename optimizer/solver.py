@@ -13,7 +13,10 @@ from profiles.inputs import CarbonfleetError
 
 # rounded: proved, but for the units kept on, which were rounded up; the gap tells what that cost
 Status = Literal["optimal", "rounded", "time_limit", "infeasible", "no_solution"]
+MANY = 100_000  # columns from which branch and price pays
 MOST_WHOLE_ON = 100  # (group, period) pairs whose units on are whole in the program itself
+_SAME = 1e-9  # relative: two sums of the same amounts
+_READING = 0.5  # what reading the answer takes, of handing the program over
 _WHOLE = 1e-5  # a unit count further than this from a whole number is a solver failure
 Terms = list[tuple[Any, float]]
 
@@ -58,24 +61,70 @@ def shortfall(program: Program, *, time_limit_s: float = 30.0) -> Solution:
 
 
 def _solve(program: Program, elastic: bool, time_limit_s: float, gap_rel: float) -> Solution:
-    """Building counts against the time limit."""
+    """Building and reading count against the time limit."""
     began = time.perf_counter()
-    model = _Model(program, elastic)
-    left = max(0.05, time_limit_s - (time.perf_counter() - began))
-    return replace(model.solve(left, gap_rel), wall_s=time.perf_counter() - began)
+    until_s = began + time_limit_s
+    if not elastic and _suits(program):
+        solution = _sifted(program, until_s, gap_rel)
+    else:
+        solution = _Model(program, elastic).solve(until_s, gap_rel)
+    return replace(solution, wall_s=time.perf_counter() - began)
+
+
+def _sifted(program: Program, until_s: float, gap_rel: float) -> Solution:
+    """By branch and price, and HiGHS's own search on the columns it looks at; that failing, the whole program."""
+    from optimizer.sifted import sifted
+
+    def seek(columns: list[int], until_s: float) -> tuple[list[int], list[float], list[list[int]] | None] | None:
+        found = _Model(program, False, columns).solve(until_s, 0.5 * gap_rel)
+        return (found.units, found.shares, found.kept_on) if found.objective is not None else None
+
+    found = sifted(program, until_s, 0.99 * gap_rel, seek)
+    if found is None and time.perf_counter() >= until_s:
+        return Solution("no_solution", None, None, None, [], [], [], 0.0)
+    if found is None:  # perhaps there is no plan: the whole program tells
+        return _Model(program, False).solve(until_s, gap_rel)
+    best = _told(program, "time_limit", found[1], *found[0])
+    return replace(best, status="optimal") if best.gap is not None and best.gap <= gap_rel + _SAME else best
+
+
+def _suits(program: Program) -> bool:
+    """Whether a program is large, and has only rows that branch and price knows."""
+    plain = not (program.levels or program.totals or program.steps or program.spare)
+    return plain and len(program.columns) >= MANY
+
+
+def _told(
+    program: Program,
+    status: Status,
+    bound: float,
+    units: list[int],
+    shares: list[float],
+    kept_on: list[list[int]] | None,
+) -> Solution:
+    """A plan with nothing idle in it that costs nothing, its objective added up rather than taken from the solver."""
+    units, kept_on = trimmed(program, units, shares, kept_on)
+    objective = objective_of(program, units, shares, kept_on)
+    known = min(bound, objective) if math.isfinite(bound) else None
+    gap = None if known is None else relative_gap(objective, known)
+    return Solution(status, objective, known, gap, units, shares, [], 0.0, kept_on)
 
 
 class _Model:
-    """One PuLP problem. With `elastic` every limit may be missed at its weight, and nothing else costs."""
+    """One PuLP problem. With `elastic` every limit may be missed at its weight, and nothing else costs.
 
-    def __init__(self, program: Program, elastic: bool) -> None:
+    With `columns` only these are offered: a plan of theirs is one of the program, but their bound is not its own.
+    """
+
+    def __init__(self, program: Program, elastic: bool, columns: list[int] | None = None) -> None:
         import pulp
 
         self.program, self._elastic = program, elastic
+        self._columns = program.alive if columns is None else columns
         # Many units on in many periods: let them be fractions and round them up, which costs less than a unit each.
         # Not where that could break a limit on what runs.
         limited = program.totals or any(level.limit is not None for level in program.levels)
-        self._many_on = sum(map(len, program.running or ())) > MOST_WHOLE_ON and not limited
+        self._many_on = sum(map(len, program.running or ())) > MOST_WHOLE_ON and not limited and columns is None
         self._free_on = self._many_on or (elastic and not limited)
         self._linear: Any = getattr(pulp.LpAffineExpression, "from_list", pulp.LpAffineExpression)
         self._problem = pulp.LpProblem("carbonfleet", pulp.LpMinimize)
@@ -94,7 +143,7 @@ class _Model:
             for i, option in enumerate(program.options)
         ]
         kind = whole if program.steps else real
-        self._shares = {k: new(f"x{k}", 0, self._steps, kind) for k in program.alive}
+        self._shares = {k: new(f"x{k}", 0, self._steps, kind) for k in self._columns}
         self._on = [
             [new(f"k{g}_{p}", 0, None, real if self._free_on else whole) for p in range(len(costs))]
             for g, costs in enumerate(program.running or ())
@@ -225,11 +274,20 @@ class _Model:
         self._problem.setObjective(self._linear([(variable, cost / scale) for variable, cost in terms]))
         return scale
 
-    def solve(self, time_limit_s: float, gap_rel: float) -> Solution:
+    def solve(self, until_s: float, gap_rel: float) -> Solution:
         """Run HiGHS and read its own status and bound: PuLP calls a plan found at a time limit optimal."""
         import pulp
 
-        solver = pulp.HiGHS(msg=False, timeLimit=time_limit_s, gapRel=gap_rel)
+        class Until(pulp.HiGHS):  # type: ignore[misc]
+            """Time for handing the program over, and for reading the answer, is the solver's less."""
+
+            def callSolver(self, lp: Any) -> None:  # noqa: N802 - PuLP's name
+                now = time.perf_counter()
+                left = until_s - now - _READING * (now - began)
+                lp.solverModel.setOptionValue("time_limit", max(0.05, left))
+                super().callSolver(lp)
+
+        solver, began = Until(msg=False, gapRel=gap_rel), time.perf_counter()
         try:
             self._problem.solve(solver)
             model = self._problem.solverModel
@@ -266,18 +324,14 @@ class _Model:
         kept_on = (
             [[_up(k.varValue or 0.0) for k in row] for row in self._on] if self._on and not self._elastic else None
         )
-        if self._elastic:
-            weights = [weight for _, weight, _ in self._slack]
-            objective = sum(weight * lacks for weight, lacks in zip(weights, missing, strict=True))
-        else:
-            units, kept_on = trimmed(program, units, shares, kept_on)
-            objective = objective_of(program, units, shares, kept_on)
-        bound = min(bound, objective) if math.isfinite(bound) else -math.inf
-        gap = relative_gap(objective, bound)
         proved: Status = "rounded" if self._many_on and self._on else "optimal"
         status: Status = proved if word == "Optimal" else "time_limit"
-        known = bound if math.isfinite(bound) else None
-        return Solution(status, objective, known, gap, units, shares, missing, 0.0, kept_on)
+        if not self._elastic:
+            return _told(program, status, bound, units, shares, kept_on)
+        weights = [weight for _, weight, _ in self._slack]
+        objective = sum(weight * lacks for weight, lacks in zip(weights, missing, strict=True))
+        known = min(bound, objective) if math.isfinite(bound) else None
+        return Solution(status, objective, known, relative_gap(objective, bound), units, shares, missing, 0.0)
 
 
 def _size(values: list[float]) -> float:
