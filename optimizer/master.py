@@ -53,7 +53,9 @@ class Master:
         self._ids = np.array(program.alive)
         columns = [program.columns[k] for k in self._ids]
         self._demand, group = np.array([c.demand for c in columns]), np.array([c.option for c in columns])
-        self._cost, load = np.array([c.cost for c in columns]), np.array([c.load for c in columns])
+        self._cost, load = (
+            np.array(each, dtype=float) for each in ([c.cost for c in columns], [c.load for c in columns])
+        )
         load[np.isin(group, list(program.hourly))] = 0.0
         last = max(group.max(), *(o if each.group is None else each.group for o, each in enumerate(program.options)))
         self._groups = 1 + int(last)
@@ -222,7 +224,7 @@ class Master:
         costs = [each.cost for each in program.options] + [cost for row in program.running or () for cost in row]
         shape = self._row_of_caps() + len(program.caps) + len(program.links), len(costs)
         rows, places, values = (np.array(each) for each in zip(*entries, strict=True))
-        return _matrix([rows], [places], [values], shape), np.array(costs) / self._scale
+        return _matrix([rows], [places], [values], shape), np.array(costs, dtype=float) / self._scale
 
 
 def _matrix(

@@ -20,7 +20,7 @@ from optimizer.program import Program, objective_of
 
 Plan = tuple[list[int], list[float], list[list[int]] | None]  # units, shares, units kept on
 Seek = Callable[[list[int], float], Plan | None]
-_FIRST, _SEEKING = 0.2, 0.5  # of the time: branching alone, until a better plan has been sought
+_FIRST, _SEEKING = 0.15, 0.6  # of the time: branching alone, until a better plan has been sought
 
 
 @dataclass(frozen=True, order=True, slots=True)

@@ -15,7 +15,8 @@ from profiles.inputs import CarbonfleetError
 Status = Literal["optimal", "rounded", "time_limit", "infeasible", "no_solution"]
 MANY = 100_000  # columns from which branch and price pays
 MOST_WHOLE_ON = 100  # (group, period) pairs whose units on are whole in the program itself
-_SAME = 1e-9  # relative: two sums of the same amounts
+_SAME = 1e-6  # relative: what the solver's tolerances leave open
+_READ_S = 1.5e-6  # to read the answer of a column
 _READING = 0.5  # what reading the answer takes, of handing the program over
 _WHOLE = 1e-5  # a unit count further than this from a whole number is a solver failure
 Terms = list[tuple[Any, float]]
@@ -76,10 +77,10 @@ def _sifted(program: Program, until_s: float, gap_rel: float) -> Solution:
     from optimizer.sifted import sifted
 
     def seek(columns: list[int], until_s: float) -> tuple[list[int], list[float], list[list[int]] | None] | None:
-        found = _Model(program, False, columns).solve(until_s, 0.5 * gap_rel)
+        found = _Model(program, False, columns).solve(until_s, gap_rel)
         return (found.units, found.shares, found.kept_on) if found.objective is not None else None
 
-    found = sifted(program, until_s, 0.99 * gap_rel, seek)
+    found = sifted(program, until_s - _READ_S * len(program.columns), max(0.99 * gap_rel, 0.5 * _SAME), seek)
     if found is None and time.perf_counter() >= until_s:
         return Solution("no_solution", None, None, None, [], [], [], 0.0)
     if found is None:  # perhaps there is no plan: the whole program tells
@@ -124,7 +125,7 @@ class _Model:
         # Many units on in many periods: let them be fractions and round them up, which costs less than a unit each.
         # Not where that could break a limit on what runs.
         limited = program.totals or any(level.limit is not None for level in program.levels)
-        self._many_on = sum(map(len, program.running or ())) > MOST_WHOLE_ON and not limited and columns is None
+        self._many_on = sum(map(len, program.running or ())) > MOST_WHOLE_ON and not limited
         self._free_on = self._many_on or (elastic and not limited)
         self._linear: Any = getattr(pulp.LpAffineExpression, "from_list", pulp.LpAffineExpression)
         self._problem = pulp.LpProblem("carbonfleet", pulp.LpMinimize)
