@@ -156,12 +156,13 @@ def _left_out(study: Study, kept: list[Choice]) -> list[str]:
 
 
 def _groups(kept: list[Choice], reconfigure: bool) -> list[list[int]]:
-    """Choices whose units are one capacity: each by itself, or all configurations of a unit at a site."""
+    """Choices whose units are one capacity: each by itself, or every tp and batch of what a unit at a site does."""
     if not reconfigure:
         return [[c] for c in range(len(kept))]
     found: dict[tuple[object, ...], list[int]] = {}
     for c, choice in enumerate(kept):
-        found.setdefault((choice.host.name, choice.owned, choice.source, choice.site.name), []).append(c)
+        does = choice.config.model, choice.config.precision, choice.config.clock, choice.config.role
+        found.setdefault((choice.host.name, choice.owned, choice.source, choice.site.name, *does), []).append(c)
     return list(found.values())
 
 

@@ -217,6 +217,21 @@ def test_prefill_and_decode_on_units_of_their_own() -> None:
         optimizer.solve(study(catalogue=apart, sites=sites, kv_transfer=link, demand=busy))
 
 
+def test_units_that_reconfigure_keep_their_role_and_model() -> None:
+    """tp and batch change by the hour; what a unit does, does not, so that the replay can carry the plan out."""
+    offers = [{"gpu": H100, "host": "hgx-h100-4", "max_batch": [16, 64, 128], "roles": ["prefill", "decode"]}]
+    link = {"gb_per_s": 25.0, "joules_per_gb": 5.0}
+    asked = study(catalogue=offers, kv_transfer=link, demand=demand(rate_per_s=40), reconfigure=True)
+    plan = optimizer.solve(asked)
+    assert {row.role for row in plan.fleet} == {"prefill", "decode"}
+    assert {row["pool"] for row in plan.dispatch if row["role"] == "decode"}.isdisjoint(
+        row["pool"] for row in plan.dispatch if row["role"] == "prefill"
+    )
+    found = replay(plan, asked)
+    assert found.rows[0].difference == pytest.approx(0.0, abs=0.05)
+    assert found.verified
+
+
 def test_several_models_with_promises_of_their_own_share_a_stock() -> None:
     table = [{"prompt_tokens": 500, "output_tokens": 100}]
     streams = [
