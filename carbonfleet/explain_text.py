@@ -134,11 +134,16 @@ def entry_lines(found: dict[str, Any]) -> list[str]:
     return [f"{name}: {'; '.join(told)}" for name, told in entries_by_type(found).items()]
 
 
+def tenure(row: dict[str, Any]) -> str:
+    """How a type is had, where it is not bought."""
+    return "" if row["tenure"] == "buy" else f", {row['tenure']}"
+
+
 def entries_by_type(found: dict[str, Any]) -> dict[str, list[str]]:
     """What would bring in each type."""
     types: dict[str, list[str]] = {}
     for row in found["entries"]:
-        name = f"{row['host']} ({row['gpu']}{', owned' if row['owned'] else ''})"
+        name = f"{row['host']} ({row['gpu']}{tenure(row)})"
         types.setdefault(name, []).append(row["words"])
     return types
 

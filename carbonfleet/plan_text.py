@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from carbonfleet.explain_text import tenure
 from carbonfleet.text import energy, figure, grams, share, table
 
 if TYPE_CHECKING:
@@ -137,11 +138,7 @@ def _by_year(plan: Plan) -> list[str]:
 
 def _unused(plan: Plan) -> list[str]:
     """Why each other type is not in the plan."""
-    lines = [
-        f"  {row['gpu']} ({row['host']}{', owned' if row['owned'] else ''}): {row['why']}"
-        for row in plan.unused
-        if row.get("why")
-    ]
+    lines = [f"  {row['gpu']} ({row['host']}{tenure(row)}): {row['why']}" for row in plan.unused if row.get("why")]
     return ["not chosen:", *lines] if lines else []
 
 

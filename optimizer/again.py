@@ -24,13 +24,18 @@ Tell = Callable[[str], None]
 
 
 class Unit(NamedTuple):
-    """What a fleet is counted in: a host with its GPUs at a site, owned or bought in a year."""
+    """What a fleet is counted in: a host with its GPUs at a site, owned, or bought or leased in a year."""
 
     host: str
     gpu: str
     site: str
-    owned: bool
+    tenure: str
     year: int
+
+    @property
+    def owned(self) -> bool:
+        """Whether it was bought before the study."""
+        return self.tenure == "owned"
 
 
 Fleet = dict[Unit, int]
@@ -93,7 +98,7 @@ def unit_of(market: Market, option: int) -> Unit:
     """What an option buys or keeps one of."""
     choice, purchase = market.bought[option].choice, market.bought[option].purchase
     year = 0 if choice.owned else purchase.year
-    return Unit(choice.host.name, choice.gpu, choice.site.name, choice.owned, year)
+    return Unit(choice.host.name, choice.gpu, choice.site.name, choice.tenure, year)
 
 
 def fleet_of(market: Market, units: list[int]) -> Fleet:
@@ -173,7 +178,8 @@ def words(fleet: Fleet) -> str:
     parts = []
     for unit, count in sorted(fleet.items()):
         when = f" in year {unit.year}" if unit.year else ""
-        parts.append(f"{count} x {unit.host} at {unit.site}{' (owned)' if unit.owned else ''}{when}")
+        had = f" ({unit.tenure})" if unit.tenure != "buy" else ""
+        parts.append(f"{count} x {unit.host} at {unit.site}{had}{when}")
     return ", ".join(parts) or "nothing"
 
 

@@ -65,7 +65,12 @@ class Choice:
     @property
     def hourly(self) -> bool:
         """Whether it is rented by the hour."""
-        return isinstance(self.unit, Offer) and self.unit.tenure == "on-demand"
+        return self.tenure == "on-demand"
+
+    @property
+    def tenure(self) -> str:
+        """How it is had: owned, or bought, leased or rented as the offer says."""
+        return self.unit.tenure if isinstance(self.unit, Offer) else "owned"
 
     @property
     def first_year(self) -> int:

@@ -11,34 +11,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from optimizer.again import Tell, again, altered, best, found, market_or_none, slack, sure
+from optimizer.again import Tell, again, altered, found, market_or_none, slack, sure
 from optimizer.amount import Amount, worth
 from optimizer.choices import Choice
 from optimizer.market import Market
 from optimizer.placed import units_on
 from optimizer.plan import Answer
-from optimizer.purchase import new_kg
+from optimizer.purchase import new_kg, per_hour
 from optimizer.solver import Solution
 from optimizer.study import Future, Study
+from optimizer.why import Kind, groups_of, used
+from profiles.units import SECONDS_PER_HOUR
 
 Figure = Literal["embodied", "price", "power"]
 _NEARLY_NOTHING = 1e-4  # of the figure: where the search begins, and what "no" stands for
 _ROUNDS = 12  # of Dinkelbach; two to four are usual
 INTENSITIES = (0.1, 10.0)  # times the grids' own, how far is looked
 _STEPS = 7  # of halving the way there: to 2 %
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A type that can be chosen: a GPU in a host, owned or to be bought."""
-
-    gpu: str
-    host: str
-    owned: bool
-
-    def has(self, choice: Choice) -> bool:
-        """Whether a choice is of this type."""
-        return (choice.gpu, choice.host.name, choice.owned) == (self.gpu, self.host, self.owned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +41,7 @@ class Entry:
     gpu: str
     host: str
     owned: bool
+    tenure: str
     figure: str
     unit: str
     now: float
@@ -66,8 +56,8 @@ def entries(answer: Answer, tell: Tell | None = None) -> list[Entry]:
     """For every type that is not in the plan: each of its figures that bears on the objective, then the intensity."""
     rows: list[Entry] = []
     for row in answer.plan.unused:
-        kind = Kind(row["gpu"], row["host"], row["owned"])
-        mine = [choice for choice in answer.market.choices if kind.has(choice)]
+        kind = Kind(row["gpu"], row["host"], row["tenure"])
+        mine = [choice for choice in answer.market.choices if Kind.of(choice) == kind]
         if all(isinstance(served, str) for choice in mine for served in choice.served):
             continue  # it breaks the promises in every configuration: no figure here mends that
         for figure in _figures(answer.study, mine[0]):
@@ -94,7 +84,9 @@ def _own(answer: Answer, kind: Kind, choice: Choice, figure: Figure) -> Entry:
     level, tolerance = answer.plan.objective, slack(answer) * abs(answer.plan.objective)
     factor, slope, proved = _NEARLY_NOTHING, 0.0, True
     for _ in range(_ROUNDS):
-        market = again(answer, offered=altered(answer.market.choices, kind.has, _change(figure, factor)))
+        market = again(
+            answer, offered=altered(answer.market.choices, lambda c: Kind.of(c) == kind, _change(figure, factor))
+        )
         solution = found(answer, market)
         proved &= sure(answer, solution)
         if solution.objective is None or level - solution.objective <= tolerance:
@@ -128,19 +120,29 @@ def _change(figure: Figure, factor: float) -> Callable[[Choice], dict[str, Any]]
 
 def _part(study: Study, market: Market, solution: Solution, kind: Kind, figure: Figure) -> float:
     """What a figure of a type makes of a solution's objective."""
-    part, groups = Amount(), {g for g in range(len(market.groups)) if kind.has(market.lead(g))}
-    if figure == "power":
-        on = units_on(market, solution)
-        for g in groups:
-            part = sum((each.times(n) for each, n in zip(market.on[g], on[g], strict=True)), part)
-        for k, column in enumerate(market.program.columns):
-            if column.option in groups and solution.shares[k]:
-                part += market.priced[k].times(solution.shares[k])
-        return worth(study, part)
+    had, drawn, on, groups = Amount(), Amount(), units_on(market, solution), set(groups_of(market)[kind])
+    for g in groups:
+        drawn = sum((each.times(n) for each, n in zip(market.on[g], on[g], strict=True)), drawn)
+    for k, column in enumerate(market.program.columns):
+        if column.option in groups and solution.shares[k]:
+            rent = _rent(study, market, k).times(solution.shares[k])
+            had, drawn = had + rent, drawn + market.priced[k].times(solution.shares[k]) + rent.times(-1.0)
     for bought, count in zip(market.bought, solution.units, strict=True):
         if count and bought.group in groups:
-            part += bought.purchase.amount.times(count)
-    return worth(study, Amount(embodied_g=part.embodied_g) if figure == "embodied" else Amount(usd=part.usd))
+            had += bought.purchase.amount.times(count)
+    if figure == "power":
+        return worth(study, drawn)
+    return worth(study, Amount(embodied_g=had.embodied_g) if figure == "embodied" else Amount(usd=had.usd))
+
+
+def _rent(study: Study, market: Market, k: int) -> Amount:
+    """What taking all of column k's demand pays for the hours of units, and the embodied carbon they carry then."""
+    choice, column = market.choices[market.choice_of[k]], market.program.columns[k]
+    if not choice.hourly:
+        return Amount()
+    part = market.slices[market.spot(column.demand)[1]]
+    hours = column.load * (part.seconds or part.busy_s) / SECONDS_PER_HOUR
+    return per_hour(study, choice).times(hours).dollars(study.usd_factor(part.year + 0.5))
 
 
 def _prices(choice: Choice) -> dict[str, float]:
@@ -161,8 +163,8 @@ def _now(study: Study, choice: Choice, figure: Figure) -> tuple[float, str]:
     return choice.idle_w, "W"
 
 
-def _key(kind: Kind) -> tuple[str, str, bool]:
-    return kind.gpu, kind.host, kind.owned
+def _key(kind: Kind) -> tuple[str, str, bool, str]:
+    return kind.gpu, kind.host, kind.tenure == "owned", kind.tenure
 
 
 def _digits(value: float) -> str:
@@ -194,21 +196,21 @@ def mean_intensity(answer: Answer) -> float:
 
 def _intensities(answer: Answer, tell: Tell | None) -> list[Entry]:
     """The nearest factor on all grids, down and up, at which the best fleet has a type; by halving the way."""
-    seen: dict[float, tuple[set[tuple[str, str, bool]], bool]] = {}
+    seen: dict[float, tuple[set[Kind], bool]] = {}
 
-    def at(factor: float) -> tuple[set[tuple[str, str, bool]], bool]:
+    def at(factor: float) -> tuple[set[Kind], bool]:
         if factor not in seen:
             if tell is not None:
                 tell(f"intensity x {factor:.3g}")
             market = market_or_none(lambda: again(answer, study=greener(answer.study, factor)))
-            one = None if market is None else best(answer, market)
-            fleet = {} if one is None else one.fleet
-            seen[factor] = {(u.gpu, u.host, u.owned) for u in fleet}, one is None or sure(answer, one)
+            one = None if market is None else found(answer, market)
+            types = set() if market is None or one is None or one.objective is None else used(market, one)
+            seen[factor] = types, one is None or sure(answer, one)
         return seen[factor]
 
     now, rows = mean_intensity(answer), []
     for row in answer.plan.unused:
-        key = (row["gpu"], row["host"], row["owned"])
+        key = Kind(row["gpu"], row["host"], row["tenure"])
         for end in INTENSITIES:
             if key in at(end)[0]:
                 rows.append(_halved(key, at, end, now))
@@ -216,16 +218,11 @@ def _intensities(answer: Answer, tell: Tell | None) -> list[Entry]:
             low, high = INTENSITIES
             told = f"not in the best fleet at {low:g} or {high:g} times the intensity"
             proved = all(at(end)[1] for end in INTENSITIES)
-            rows.append(Entry(*key, "intensity", "g/kWh", now, None, None, None, proved, told + _doubt(proved)))
+            rows.append(Entry(*_key(key), "intensity", "g/kWh", now, None, None, None, proved, told + _doubt(proved)))
     return rows
 
 
-def _halved(
-    key: tuple[str, str, bool],
-    at: Callable[[float], tuple[set[tuple[str, str, bool]], bool]],
-    end: float,
-    now: float,
-) -> Entry:
+def _halved(key: Kind, at: Callable[[float], tuple[set[Kind], bool]], end: float, now: float) -> Entry:
     out, inside, sound = 1.0, end, True
     for _ in range(_STEPS):
         middle = (out * inside) ** 0.5
@@ -235,4 +232,4 @@ def _halved(
     word = "up" if end > 1.0 else "down"
     told = f"enters from {_digits(now * inside)} g/kWh {word}, all grids times {inside:.2g} (now {_digits(now)})"
     within = abs(inside - out)
-    return Entry(*key, "intensity", "g/kWh", now, now * inside, inside, within, sound, told + _doubt(sound))
+    return Entry(*_key(key), "intensity", "g/kWh", now, now * inside, inside, within, sound, told + _doubt(sound))

@@ -53,7 +53,7 @@ def explained(answer: Answer, tell: Tell | None = None) -> dict[str, Any]:
 def _runners_up(others: RunnersUp) -> dict[str, Any]:
     rows = []
     for row in others.fleets:
-        units = [{**unit._asdict(), "units": count} for unit, count in sorted(row.units.items())]
+        units = [{**unit._asdict(), "owned": unit.owned, "units": count} for unit, count in sorted(row.units.items())]
         rows.append(asdict(replace(row, units={})) | {"units": units})
     return {"within": WITHIN, "complete": others.complete, "note": others.note, "fleets": rows}
 

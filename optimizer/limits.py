@@ -125,7 +125,7 @@ def _stock(study: Study, found: Bounds, bought: list[Bought]) -> None:
         host = next((b.choice.host for b in use.values()), None)
         word = f"{host.name} ({stock.gpu}) at {stock.site}" if host else ""
         found.cap(stock.units, dict.fromkeys(use, 1.0), host.gpus if host else 1, word)
-    new = {o: 1.0 for o, b in enumerate(bought) if getattr(b.choice.unit, "tenure", "") == "buy"}
+    new = {o: 1.0 for o, b in enumerate(bought) if b.choice.tenure == "buy"}
     found.cap(study.limits.units, new, 8.0, "units that may be bought")
 
 

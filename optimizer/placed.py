@@ -148,7 +148,7 @@ def _placement(market: Market, group: int, mine: _Group) -> Placement:
         gpu=choice.gpu,
         units=units,
         owned=choice.owned,
-        tenure=getattr(choice.unit, "tenure", "owned"),
+        tenure=choice.tenure,
         model=config.model,
         tp=config.tp,
         precision=config.precision,
@@ -204,7 +204,7 @@ def _units(market: Market, mine: _Group, choice: Choice) -> int:
     """Units bought in all; of those leased or rented, the most at once."""
     if choice.hourly:
         return max(_busiest(market, mine, year, lost=True) for year in range(market.years))
-    if getattr(choice.unit, "tenure", "") == "lease":
+    if choice.tenure == "lease":
         return max(*mine.on, *(_there(mine, year) for year in range(len(mine.on))))
     return sum(count for _, count in mine.taken)
 

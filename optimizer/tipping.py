@@ -171,5 +171,5 @@ class _Search:
 
 
 def _part_of(choice: Choice, fleet: Fleet) -> bool:
-    name = choice.host.name, choice.gpu, choice.site.name, choice.owned
+    name = choice.host.name, choice.gpu, choice.site.name, choice.tenure
     return choice.owned or choice.hourly or any(unit[:4] == name for unit in fleet)

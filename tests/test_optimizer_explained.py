@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from optimizer import demand
-from optimizer.again import Fleet, again, altered, best, fleet_of, held, recounted, unit_of, words
+from optimizer.again import Fleet, again, altered, best, fleet_of, found, held, recounted, unit_of, words
 from optimizer.board import board, todays_fleet
 from optimizer.cases import cases
 from optimizer.entry import Kind, entries, greener
@@ -21,6 +21,7 @@ from optimizer.shadow import amount, shadow_prices
 from optimizer.solver import solve_program
 from optimizer.study import Study
 from optimizer.tipping import tip, tipping_points
+from optimizer.why import used
 from optimizer.wins import wins
 
 H100, A100, L4 = "h100-sxm-80gb", "a100-sxm-80gb", "l4"
@@ -168,15 +169,73 @@ def test_a_loser_enters_at_the_figure_that_is_printed(plain: Answer) -> None:
             assert (row.host in {unit.host for unit in fleet}) == inside, (row, side)
 
 
+TERMS = {"gpu": H100, "host": "hgx-h100-4", "tp": [1], "max_batch": [64]}
+DEAR = [
+    TERMS | {"price_usd": 200_000},
+    TERMS | {"tenure": "lease", "price_usd_per_h": 20.0},
+    TERMS | {"tenure": "on-demand", "price_usd_per_h": 40.0},
+    TERMS | {"host": "hgx-h100-8", "price_usd": 500_000, "from_year": 3},
+]
+
+
+@pytest.fixture(scope="module")
+def dear() -> Answer:
+    """Every way to have one GPU, and one that comes after the last purchase."""
+    sites = [{"name": "here", "grid": "300", "price_usd_per_kwh": 0.1}]
+    return answer(study(catalogue=DEAR, sites=sites, objective="cost", horizon_years=4, discount_rate=0.05))
+
+
+def test_every_offer_that_lost_is_told_apart_by_how_it_is_had(dear: Answer) -> None:
+    assert {row.tenure for row in dear.plan.fleet} == {"buy"}
+    lost = {(row["host"], row["tenure"]): row["why"] for row in dear.plan.unused}
+    assert set(lost) == {("hgx-h100-4", "lease"), ("hgx-h100-4", "on-demand"), ("hgx-h100-8", "buy")}
+    assert lost["hgx-h100-8", "buy"] == "it cannot be had in any year in which units may be bought"
+    assert all("alone it comes to" in lost["hgx-h100-4", tenure] for tenure in ("lease", "on-demand"))
+
+
+def test_what_is_rented_or_leased_enters_below_its_printed_price(dear: Answer) -> None:
+    rows = {row.tenure: row for row in entries(dear) if row.figure == "price" and row.host == "hgx-h100-4"}
+    assert set(rows) == {"lease", "on-demand"}
+    for tenure, row in rows.items():
+        assert row.factor is not None
+        assert row.unit == "$/h"
+        for side, inside in ((0.99, True), (1.01, False)):
+            kind, low = Kind.of(_lead(dear, tenure)), {"price_usd_per_h": row.now * row.factor * side}
+            market = again(
+                dear,
+                offered=altered(
+                    dear.market.choices,
+                    lambda choice, kind=kind: Kind.of(choice) == kind,  # type: ignore[misc]
+                    lambda choice, low=low: {"unit": choice.unit.model_copy(update=low)},  # type: ignore[misc]
+                ),
+            )
+            assert (kind in used(market, found(dear, market))) == inside, (row, side)
+
+
+def _lead(asked: Answer, tenure: str) -> Any:
+    return next(choice for choice in asked.market.choices if choice.tenure == tenure)
+
+
+def test_a_held_lease_is_not_a_held_purchase(dear: Answer) -> None:
+    bought = fleet_of(dear.market, dear.solution.units)
+    leased = {unit._replace(tenure="lease", year=year): n for unit, n in bought.items() for year in range(4)}
+    mine, other = held(dear, dear.market, bought), held(dear, dear.market, leased)
+    assert mine == pytest.approx(dear.plan.objective, rel=1e-6)
+    assert other is not None
+    assert other > dear.plan.objective
+    assert "(lease)" in words(leased)
+    assert "(" not in words(bought)
+
+
 def _lowered(asked: Answer, row: Any, factor: float) -> Any:
-    kind = Kind(row.gpu, row.host, row.owned)
+    kind = Kind(row.gpu, row.host, row.tenure)
 
     def change(choice: Any) -> dict[str, Any]:
         if row.figure == "embodied":
             return {"embodied_factor": factor}
         return {"idle_w": choice.idle_w * factor, "joules": [j * factor for j in choice.joules]}
 
-    return again(asked, offered=altered(asked.market.choices, kind.has, change))
+    return again(asked, offered=altered(asked.market.choices, lambda choice: Kind.of(choice) == kind, change))
 
 
 def test_intensities_that_bring_in_a_type_are_where_the_best_fleet_has_it(plain: Answer) -> None:

@@ -246,11 +246,7 @@ def _explained(found: dict[str, Any] | None) -> Iterable[str]:
 
 
 def _unused(plan: dict[str, Any], found: dict[str, Any] | None) -> Iterable[str]:
-    rows = [
-        [f"{row['host']} ({row['gpu']}{', owned' if row['owned'] else ''})", row["why"]]
-        for row in plan["unused"]
-        if row.get("why")
-    ]
+    rows = [[f"{row['host']} ({row['gpu']}{said.tenure(row)})", row["why"]] for row in plan["unused"] if row.get("why")]
     if not rows:
         return
     enters = said.entries_by_type(found) if found else {}
