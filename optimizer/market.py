@@ -209,6 +209,6 @@ def _why_unserved(load: Load, kept: list[Choice], number: int) -> str:
             lacks.setdefault(choice.gpu, f"{choice.gpu} tp{own.tp} batch {own.max_batch}: {reason}")
     return (
         f"no configuration serves requests of {each.prompt_tokens} tokens in and {each.output_tokens} out "
-        f"({100 * each.share:.2g} % of them) within the limits ({'; '.join(lacks.values())}); "
+        f"({100 * each.share:.3g} % of them) within the limits ({'; '.join(lacks.values())}); "
         "allow smaller max_batch or more tp, add a faster GPU, or loosen slo"
     )
