@@ -41,7 +41,7 @@ def _gap(gap: float | None) -> str:
 
 def per_cent(gap: float) -> str:
     """A gap in per cent; what is below a millionth is nothing."""
-    return f"{round(100 * gap, 4):.2g} %"
+    return f"{round(100 * gap, 4):.3g} %"
 
 
 def year_rows(rows: list[dict[str, Any]]) -> list[list[str]]:

@@ -155,5 +155,5 @@ def headline(plan: Plan) -> str:
         amount = f"{plan.objective / GRAMS_PER_KG:.4g} kg"
     else:
         amount = f"{plan.objective:.4g} {'$' if plan.objective_unit == 'usd' else 'J'}"
-    gap = "no bound" if plan.gap is None else f"gap {100 * plan.gap:.2g} %"
+    gap = "no bound" if plan.gap is None else f"gap {100 * plan.gap:.3g} %"
     return f"{fleet}: {amount}, {gap}, {plan.status}, {plan.energy_j / JOULES_PER_KWH:.4g} kWh"
