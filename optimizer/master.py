@@ -23,9 +23,9 @@ Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 _START, _MORE = 3, 2  # columns of a demand to begin with, and those that may join in a round
 _ROUNDS = 50  # of pricing
-_COUNTS = 1e-7  # of a reduced cost, of unserved demand: the solver's tolerance
+_COUNTS = 1e-7  # of a reduced cost: the solver's tolerance
 _NEAR = 1e-6  # of the value: where bound and value are alike
-_WHOLE = 1e-6
+_WHOLE = 1e-6  # of whole variables, and of what must be served
 _DEAR = 10.0  # unserved demand over what serving it with units of its own costs
 
 
@@ -57,8 +57,8 @@ class Master:
             np.array(each, dtype=float) for each in ([c.cost for c in columns], [c.load for c in columns])
         )
         load[np.isin(group, list(program.hourly))] = 0.0
-        last = max(group.max(), *(o if each.group is None else each.group for o, each in enumerate(program.options)))
-        self._groups = 1 + int(last)
+        adds_to = [o if each.group is None else each.group for o, each in enumerate(program.options)]
+        self._groups = max([int(group.max()) + 1, *(g + 1 for g in adds_to), len(program.running or ())])
         self._period = np.array([program.period(t) for t in range(self._slices)])
         self._cell = group * self._slices + self._slice_of[self._demand]
         also = [(c.also, k) for k, c in enumerate(columns) if c.also is not None]
@@ -99,7 +99,7 @@ class Master:
         taken = np.array(solution.col_value)
         self.value, self.whole, self.solved = value * self._scale, taken[:count], True
         self._shares = taken[count + len(self._slice_of) :]
-        self.served = bool(taken[count : count + len(self._slice_of)].max() <= _COUNTS)
+        self.served = bool(taken[count : count + len(self._slice_of)].max() <= _WHOLE)
         return bound
 
     def fraction(self) -> int | None:
@@ -223,13 +223,11 @@ class Master:
             entries += [(row, o, use / _size(cap.use)) for o, use in cap.use.items()]
         costs = [each.cost for each in program.options] + [cost for row in program.running or () for cost in row]
         shape = self._row_of_caps() + len(program.caps) + len(program.links), len(costs)
-        rows, places, values = (np.array(each) for each in zip(*entries, strict=True))
+        rows, places, values = np.array(entries, dtype=float).reshape(-1, 3).T
         return _matrix([rows], [places], [values], shape), np.array(costs, dtype=float) / self._scale
 
 
-def _matrix(
-    rows: list[Places], places: list[Places], values: list[Floats], shape: tuple[int, int]
-) -> sparse.csc_matrix:
+def _matrix(rows: list[Any], places: list[Any], values: list[Floats], shape: tuple[int, int]) -> sparse.csc_matrix:
     whole = (np.concatenate(rows).astype(np.int32), np.concatenate(places).astype(np.int32))
     return sparse.csc_matrix((np.concatenate(values), whole), shape=shape)
 

@@ -75,6 +75,12 @@ def test_links_roles_rent_and_losses_equal_the_whole_program(program: Program) -
     assert priced.objective == pytest.approx(whole.objective, abs=1e-5)
 
 
+def test_where_all_is_rented_nothing_is_branched_on() -> None:
+    columns = [Column(d, g, 0.5 + g, 3.0 - g) for d, g in itertools.product(range(2), range(2))]
+    found = by_pricing(Program([], columns, [0, 1], [], hourly=frozenset({0, 1})))
+    assert (found.status, found.units, found.objective) == ("optimal", [], pytest.approx(4.0))
+
+
 @pytest.fixture(scope="module")
 def market() -> Program:
     """The benchmark's market with few slices."""
