@@ -19,7 +19,7 @@ from optimizer.master import Floats, Master, Taken
 from optimizer.program import Program, objective_of
 
 Plan = tuple[list[int], list[float], list[list[int]] | None]  # units, shares, units kept on
-Seek = Callable[[list[int], float], Plan | None]
+Seek = Callable[[float, list[int], float], tuple[Plan | None, float]]
 _FIRST, _SEEKING = 0.15, 0.6  # of the time: branching alone, until a better plan has been sought
 
 
@@ -39,7 +39,8 @@ def sifted(program: Program, until_s: float, gap_rel: float, seek: Seek) -> tupl
     """The best plan within `gap_rel`, or until `until_s` (of time.perf_counter), and the bound of the whole program.
 
     Args:
-        seek: asked for a plan of some columns by a time, where branching alone is not quick.
+        seek: asked, where branching alone is not quick: given the gap so far, the columns looked at and a time, it
+            returns a plan and a bound of the whole program (-inf: none).
 
     Returns:
         None where not even fractions of units serve every demand, or no plan was found.
@@ -49,7 +50,7 @@ def sifted(program: Program, until_s: float, gap_rel: float, seek: Seek) -> tupl
     tree = _Tree(master, until_s, gap_rel)
     tree.search(began + _FIRST * left)
     if tree.open:
-        other = seek(master.joined, began + _SEEKING * left)
+        other, tree.floor = seek(tree.gap, master.joined, began + _SEEKING * left)
         if other is not None:
             tree.offer(objective_of(program, *other), other)
         tree.search(until_s)
@@ -73,19 +74,27 @@ class _Tree:
     Attributes:
         found: the best plan.
         open: nodes that may hold a better one.
+        floor: a bound that is known from elsewhere.
     """
 
     def __init__(self, master: Master, until_s: float, gap_rel: float) -> None:
         self._master, self._until_s, self._gap = master, until_s, gap_rel
         self._best, self._closed = math.inf, math.inf  # what the best plan comes to, the lowest bound of closed nodes
         self.found: Plan | Taken | None = None
+        self.floor = -math.inf
         self._visited = 0
         self.open = [_Node(-math.inf, 0, master.low, master.high, None, 0.0)]
 
     @property
     def bound(self) -> float:
         """What no plan is below."""
-        return min(self._best, self._closed, *(node.bound for node in self.open))
+        lowest = min(self._closed, *(node.bound for node in self.open), math.inf)
+        return min(self._best, max(self.floor, lowest))
+
+    @property
+    def gap(self) -> float:
+        """Relative, of the best plan; inf where there is none."""
+        return (self._best - self.bound) / abs(self._best) if math.isfinite(self._best) and self._best else math.inf
 
     def offer(self, value: float, plan: Plan | Taken) -> None:
         """A plan that may be the best one."""
@@ -95,7 +104,7 @@ class _Tree:
     def search(self, until_s: float) -> None:
         """Until the lowest bound is near enough, or the time is up."""
         node = None
-        while (node is not None or self.open) and time.perf_counter() < until_s:
+        while (node is not None or self.open) and time.perf_counter() < until_s and self.floor < self._enough():
             if node is None:
                 node = heapq.heappop(self.open)
             if node.bound < self._enough():

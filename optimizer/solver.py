@@ -14,6 +14,8 @@ from profiles.inputs import CarbonfleetError
 # rounded: proved, but for the units kept on, which were rounded up; the gap tells what that cost
 Status = Literal["optimal", "rounded", "time_limit", "infeasible", "no_solution"]
 MANY = 100_000  # columns from which branch and price pays
+MOST_AT_ONCE = 500_000  # columns that HiGHS takes in at once within a minute
+_WEAK = 0.01  # a gap that branching closes slowly: units are few, and cuts tell more
 MOST_WHOLE_ON = 100  # (group, period) pairs whose units on are whole in the program itself
 _SAME = 1e-6  # relative: what the solver's tolerances leave open
 _READ_S = 1.5e-6  # to read the answer of a column
@@ -73,12 +75,14 @@ def _solve(program: Program, elastic: bool, time_limit_s: float, gap_rel: float)
 
 
 def _sifted(program: Program, until_s: float, gap_rel: float) -> Solution:
-    """By branch and price, and HiGHS's own search on the columns it looks at; that failing, the whole program."""
-    from optimizer.sifted import sifted
+    """By branch and price, and HiGHS's own search: on the columns looked at where the bound is near, else on all."""
+    from optimizer.sifted import Plan, sifted
 
-    def seek(columns: list[int], until_s: float) -> tuple[list[int], list[float], list[list[int]] | None] | None:
-        found = _Model(program, False, columns).solve(until_s, gap_rel)
-        return (found.units, found.shares, found.kept_on) if found.objective is not None else None
+    def seek(gap: float, columns: list[int], soon_s: float) -> tuple[Plan | None, float]:
+        whole = gap > _WEAK and len(program.columns) <= MOST_AT_ONCE
+        found = _Model(program, False, None if whole else columns).solve(until_s if whole else soon_s, gap_rel)
+        plan = None if found.objective is None else (found.units, found.shares, found.kept_on)
+        return plan, found.bound if whole and found.bound is not None else -math.inf
 
     found = sifted(program, until_s - _READ_S * len(program.columns), max(0.99 * gap_rel, 0.5 * _SAME), seek)
     if found is None and time.perf_counter() >= until_s:
