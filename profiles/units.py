@@ -23,11 +23,6 @@ def operational_g(energy_j: float, intensity_g_per_kwh: float) -> float:
     return energy_j / JOULES_PER_KWH * intensity_g_per_kwh
 
 
-def g_per_kwh_from_lb_per_mwh(value: float) -> float:
-    """Pounds per MWh (WattTime) to g/kWh: 1000 lb/MWh is 453.59 g/kWh."""
-    return value * G_PER_KWH_PER_LB_PER_MWH
-
-
 def lifetime_rate_g_per_s(embodied_kg: float, lifetime_years: float) -> float:
     """Embodied carbon spread evenly over a life (ACT's T/LT), in grams per second."""
     return embodied_kg * GRAMS_PER_KG / (lifetime_years * SECONDS_PER_YEAR)

@@ -49,15 +49,6 @@ class Raw:
     tpot_s: float
 
 
-def recognised(path: str | Path) -> bool:
-    """Whether a file is a silicon sample, by its header."""
-    try:
-        next(rows(path), None)
-    except InputError:
-        return False
-    return True
-
-
 def rows(path: str | Path) -> Iterator[Raw]:
     """Every aggregated or disaggregated row.
 

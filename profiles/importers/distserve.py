@@ -48,15 +48,6 @@ class Raw:
         return 1e-3 * (a + b * batch * context + c * batch)
 
 
-def recognised(path: str | Path) -> bool:
-    """Whether a file holds such coefficients, by what is in it."""
-    try:
-        next(rows(path), None)
-    except InputError:
-        return False
-    return True
-
-
 def rows(path: str | Path) -> Iterator[Raw]:
     """The coefficients of every model and degree.
 

@@ -55,15 +55,6 @@ class Raw:
         return self.gpu, self.gpus, self.framework, self.model, self.tokens, self.batch
 
 
-def recognised(path: str | Path) -> bool:
-    """Whether a file holds such batches, by its header."""
-    try:
-        next(rows(path), None)
-    except InputError:
-        return False
-    return True
-
-
 def rows(path: str | Path) -> Iterator[Raw]:
     """Every batch of a file, or of all files with this header in a folder.
 

@@ -52,15 +52,6 @@ class Raw:
     stable: bool
 
 
-def recognised(path: str | Path) -> bool:
-    """Whether a file holds ML.ENERGY's runs, by what is in it."""
-    try:
-        next(rows(path), None)
-    except InputError:
-        return False
-    return True
-
-
 def rows(path: str | Path) -> Iterator[Raw]:
     """Every run of a file or a folder of leaderboard files.
 

@@ -42,15 +42,6 @@ class Raw:
     layer_s: float
 
 
-def recognised(path: str | Path) -> bool:
-    """Whether a file holds such operators, by its header."""
-    try:
-        next(rows(path), None)
-    except InputError:
-        return False
-    return True
-
-
 def rows(path: str | Path) -> Iterator[Raw]:
     """Every row of a table of linear operators.
 

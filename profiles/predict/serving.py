@@ -25,7 +25,6 @@ from profiles.predict.residual import Residual
 
 FILE = Path(__file__).parent / "data" / "serving.json"
 FAMILIES = ("dense", "moe", "apart", "batch")
-CORRECTED = ("tpot", "ttft", "power")
 _DIGITS = 4
 
 
