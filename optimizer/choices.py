@@ -16,10 +16,10 @@ from optimizer.offers import Offer, Owned, Role, Unit
 from optimizer.study import Study, StudySite
 from profiles import catalog, dvfs
 from profiles.inputs import InputError
+from profiles.lookup import find_profile
 from profiles.profile import Profile, load_all, shipped_folder
 from profiles.serve import Mix, Served, part_load_j, serve, within
 from profiles.step import StepModel
-from sim.fleet import find_or_predict, find_profile
 
 Kind = tuple[str, str, int, str, bool, int]  # what shares a utilisation
 Setting = tuple[str, str, int, str, float, str, bool]  # what a replay's correction of joules is for
@@ -176,8 +176,10 @@ def _configured(
         llm = catalog.llm(name).name
         try:
             pairs = list(_hosts_and_tps(unit, llm, precision, library))
-            find = find_or_predict if study.predict else find_profile
-            bare = {tp: find(library, unit.gpu, llm, tp, precision, study.engine)[1] for _, tp in pairs}
+            bare = {
+                tp: find_profile(library, unit.gpu, llm, tp, precision, study.engine, predict=study.predict)[1]
+                for _, tp in pairs
+            }
         except InputError as error:
             missing = error
             continue

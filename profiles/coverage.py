@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from profiles import catalog
-from profiles.profile import Band, Profile, Tier
+from profiles.profile import TIERS, Band, Profile, Tier
 
-TIERS: tuple[Tier, ...] = ("T0", "cfg", "T1", "T2", "T3")
 # The 90 % bands of a prediction made on demand, as factors of time and power: dense, and mixtures of experts.
 PREDICTED = {
     "T1": (Band(time=1.4, power=1.3), Band(time=1.7, power=1.5)),

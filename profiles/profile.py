@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -20,6 +20,7 @@ from profiles.outputs import write_json
 # Flag of points whose source has no power: power_w is 0 there and means unknown.
 POWER_UNKNOWN = "power_missing"
 Tier = Literal["T0", "cfg", "T1", "T2", "T3"]
+TIERS: tuple[Tier, ...] = get_args(Tier)  # from measured to least known
 Count = Annotated[int, Field(ge=0)]
 
 

@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profiles import catalog, dvfs, embodied, grid
-from profiles.inputs import InputError, near_miss
+from profiles.inputs import InputError
 from profiles.llm import Llm
+from profiles.lookup import find_profile
 from profiles.profile import Profile, load_all, shipped_folder
 from profiles.step import StepModel
 from sim.control.forecast import DAY_S, Believed
 from sim.scenario import Accounting, Pool, Scenario, Site
 
 Range = tuple[float, float, float]  # low, mid, high
-_SHOWN = 6  # configurations named where the wanted one is missing
-_TIERS = ("T0", "cfg", "T1", "T2", "T3")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,7 +145,7 @@ def _pool(pool: Pool, site: LiveSite, library: list[tuple[Path, Profile]], scena
         raise InputError(what, field=f"pool {pool.name}.ep", mend="drop ep")
     ep = pool.tp * pool.dp if pool.ep else 1
     wanted = (gpu.name, llm.name, pool.tp, pool.precision, pool.engine, ep)
-    path, profile = (find_or_predict if scenario.predict else find_profile)(library, *wanted)
+    path, profile = find_profile(library, *wanted, predict=scenario.predict)
     profile = dvfs.at_clock(profile, pool.clock)
     _check_memory(pool, gpu, profile)
     host, units = pack(pool, gpu.name)
@@ -171,73 +170,6 @@ def _pool(pool: Pool, site: LiveSite, library: list[tuple[Path, Profile]], scena
         output_j=output_j,
         token_limit=_token_limit(model, pool, _strictest(scenario)),
     )
-
-
-def find_or_predict(
-    library: list[tuple[Path, Profile]],
-    gpu: str,
-    model: str,
-    tp: int,
-    precision: str,
-    engine: str | None = None,
-    ep: int = 1,
-) -> tuple[Path | None, Profile]:
-    """As `find_profile`; where there is none, the default predictor's (no expert parallelism).
-
-    Raises:
-        InputError: nothing was measured, and the predictor does not know the configuration either.
-    """
-    try:
-        return find_profile(library, gpu, model, tp, precision, engine, ep)
-    except InputError:
-        if ep > 1:
-            raise
-        from profiles.predict.on_demand import predicted
-
-        return None, predicted(gpu, model, tp, precision, engine)
-
-
-def find_profile(
-    library: list[tuple[Path, Profile]],
-    gpu: str,
-    model: str,
-    tp: int,
-    precision: str,
-    engine: str | None = None,
-    ep: int = 1,
-) -> tuple[Path, Profile]:
-    """The profile for a configuration: the user's before the shipped, then the better tier.
-
-    Raises:
-        InputError: there is none; the nearest configurations that exist are named.
-    """
-    wanted = (gpu, model, tp, precision, ep)
-    fits = [(path, p) for path, p in library if (p.gpu, p.model, p.tp, p.precision, p.ep) == wanted]
-    if engine is not None:
-        engines = {p.engine for _, p in fits}
-        fits = [(path, p) for path, p in fits if p.engine == engine]
-        if not fits and engines:
-            raise InputError(f"no profile with engine {engine}", field="engine", mend=near_miss(engine, engines))
-    if not fits:
-        have = _nearest(library, gpu, model)
-        raise InputError(
-            f"no profile for {model} on {gpu} tp{tp}{_experts(ep)} {precision}",
-            mend=f"calibrate one and give its folder with --profiles, or say predict: true (have: {have})",
-        )
-    return min(fits, key=lambda fit: (fit[0].parent == shipped_folder(), _TIERS.index(fit[1].provenance.tier)))
-
-
-def _nearest(library: list[tuple[Path, Profile]], gpu: str, model: str) -> str:
-    """Configurations there are: of this GPU first, then of this model."""
-    near = [(p.gpu != gpu, f"{p.model} on {p.gpu} tp{p.tp}{_experts(p.ep)} {p.precision}") for _, p in library
-            if gpu == p.gpu or model == p.model]  # fmt: skip
-    names = list(dict.fromkeys(name for _, name in sorted(near)))
-    more = f"; and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return "; ".join(names[:_SHOWN]) + more or "none for this GPU or model"
-
-
-def _experts(ep: int) -> str:
-    return f" ep{ep}" if ep > 1 else ""
 
 
 def _check_weights(pool: Pool, gpu: catalog.Gpu, weights_bytes: float) -> None:

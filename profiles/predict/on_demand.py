@@ -9,6 +9,12 @@ from profiles.predict.step_profile import step_profile
 from profiles.profile import Profile
 
 
+def engines() -> set[str]:
+    """Those whose serving the default predictor was fitted to."""
+    families = serving.load().families
+    return {engine for name, fitted in families.items() if name != "batch" for _, _, engine in fitted.seen}
+
+
 @cache
 def predicted(gpu: str, model: str, tp: int, precision: str, engine: str | None = None) -> Profile:
     """The default predictor's profile of a configuration; engine vllm unless said otherwise.

@@ -10,10 +10,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from profiles import profile
 from profiles.inputs import InputError, near_miss
 from profiles.predict.columns import Columns, Floats
 
-TIERS = ("cfg", "T1", "T2", "T3")
+TIERS: tuple[str, ...] = profile.TIERS[1:]  # nobody predicts T0
 BANDED = ("tpot", "ttft", "power", "energy")
 
 
