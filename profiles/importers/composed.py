@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from profiles.importers.condense import CHUNKS, CONTEXTS, PAST_CHUNKS, POWER_CONTEXT
 from profiles.importers.work import Work
 from profiles.inputs import InputError
+from profiles.points import BATCHES, CHUNKS, CONTEXTS, PAST_CHUNKS, POWER_CONTEXT, digits
 from profiles.profile import POWER_UNKNOWN, Band, DecodePoints, Memory, Mixed, PrefillPoints, Profile, Provenance
 
-BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 # Sums of kernels are .4 to 1 of the real step: from it at small batches of large models to 2.2 times below it.
 NO_ENGINE_BAND = 2.2
 NO_ENGINE = "no engine layer: host work and what runs between the kernels is not in it; real steps take up to 2.2 times"
@@ -109,13 +108,13 @@ def compose(work: Work, steps: Steps, origin: Origin) -> Profile:
 def _power(asked: list[tuple[int, int]], watts: Callable[[int, int], float] | None) -> dict[str, Any]:
     if watts is None:
         return {"power_w": [0.0] * len(asked), "flags": [POWER_UNKNOWN] * len(asked)}
-    return {"power_w": [float(f"{watts(a, b):.5g}") for a, b in asked]}
+    return {"power_w": [digits(watts(a, b)) for a, b in asked]}
 
 
 def _positive(time_s: float, what: str) -> float:
     if not 0.0 < time_s < 1e4:
         raise InputError(f"the {what} would take {time_s:g} s", mend="the source cannot be right there")
-    return float(f"{time_s:.5g}")
+    return digits(time_s)
 
 
 def at(curve: Curve, x: float) -> float:

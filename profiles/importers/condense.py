@@ -9,6 +9,7 @@ from typing import Any
 
 from profiles.importers.serving import Fitted, Row, Step, fit, groups, jumps, spread
 from profiles.importers.work import Work
+from profiles.points import CHUNKS, CONTEXTS, PAST_CHUNKS, POWER_CONTEXT, digits
 from profiles.profile import (
     POWER_UNKNOWN,
     Band,
@@ -23,10 +24,6 @@ from profiles.profile import (
     Tier,
 )
 
-CONTEXTS = (128, 1024, 4096, 16384)
-CHUNKS = (16, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
-PAST_CHUNKS = ((512, 4096), (2048, 8192))
-POWER_CONTEXT = 1024  # a profile's power goes by batch alone: watts are those at this context
 POWER_PREDICTED = "power_predicted"  # flag of points whose watts a law gave
 LEAST_BATCHES = 3  # fewer distinct batches leave nothing to interpolate
 _IMPOSSIBLE = 0.85  # of the time that reading the weights takes at the data sheet's bandwidth
@@ -130,7 +127,7 @@ def _profile(measured: Measured, fitted: Fitted, low: int, high: int, notes: lis
         notes.append(f"times measured (T0); watts predicted ({law.tier}): {law.source}")
     elif not powered:
         notes.append("no power in the source: power_w is 0 and means unknown")
-    engine = EngineTerm(step_s=_digits(fitted.step.p["host_s"]), sequence_s=_digits(fitted.step.p["sequence_s"]))
+    engine = EngineTerm(step_s=digits(fitted.step.p["host_s"]), sequence_s=digits(fitted.step.p["sequence_s"]))
     return Profile(
         gpu=work.gpu.name,
         model=work.llm.name,
@@ -183,7 +180,7 @@ def decode_points(fitted: Fitted, low: int, high: int, powered: bool, predicted:
             time_s = float(step.time_s(0.0, 0.0, float(batch), float(context)))
             time_s *= fitted.at(fitted.time_factor, batch)
             longest[context] = max(longest[context], time_s - host, _KERNEL * time_s)
-            rows.append((batch, batch * context, _digits(longest[context]), _digits(watts)))
+            rows.append((batch, batch * context, digits(longest[context]), digits(watts)))
     batch_, kv, times, power = (list(column) for column in zip(*rows, strict=True))
     return DecodePoints(
         batch=batch_, kv_tokens=kv, time_s=times, power_w=power, flags=_flags(len(rows), powered, predicted)
@@ -204,7 +201,7 @@ def prefill_points(fitted: Fitted, powered: bool, predicted: bool = False) -> Pr
         pairs = new * (past + 0.5 * new)
         time_s = float(step.time_s(float(new), pairs, 0.0, 0.0))
         watts = float(step.power_w(time_s, float(new), pairs, 0.0, 0.0)) if powered else 0.0
-        rows.append((_digits(time_s - step.p["host_s"]), _digits(within(watts, step.work) if powered else 0.0)))
+        rows.append((digits(time_s - step.p["host_s"]), digits(within(watts, step.work) if powered else 0.0)))
     times, power = (list(column) for column in zip(*rows, strict=True))
     return PrefillPoints(
         new_tokens=[n for n, _ in asked],
@@ -232,7 +229,3 @@ def _power_band(error: dict[str, float], powered: bool, law: Law | None) -> floa
     if law is not None:
         return law.band
     return _band(error, "held_power", "power") if powered else 1.0
-
-
-def _digits(value: float) -> float:
-    return float(f"{value:.5g}")

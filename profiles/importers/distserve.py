@@ -14,10 +14,10 @@ from typing import Any
 
 from profiles.importers.composed import Origin, Steps, compose
 from profiles.importers.formats import Asked
-from profiles.importers.reading import gpu, model
 from profiles.importers.work import Work
 from profiles.inputs import InputError, read_json
 from profiles.profile import Band, Mixed, Profile, Provenance
+from profiles.spellings import gpu, model
 
 DATE = "2024-06-01"
 _KEYS = ("prefill", "decoding_smallbs", "decoding_largebs")

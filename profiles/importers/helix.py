@@ -15,10 +15,10 @@ from pathlib import Path
 
 from profiles.importers.composed import NO_ENGINE, NO_ENGINE_BAND, Curve, Origin, Steps, at, compose
 from profiles.importers.formats import Asked
-from profiles.importers.reading import gpu, model
 from profiles.importers.work import MEMORY_SHARE, RESERVED_BYTES, Work
 from profiles.inputs import InputError, read_text
 from profiles.profile import Band, Profile, Provenance
+from profiles.spellings import gpu, model
 
 DATE = "2024-10-01"
 _FALLS = 2.0 / 3.0  # of the time before it: less is no noise

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from profiles.importers.condense import Measured, profile
 from profiles.importers.formats import Asked
-from profiles.importers.reading import Cells, Tell, Told, gpu, model, only
+from profiles.importers.reading import Cells, Tell, Told, only
 from profiles.importers.serving import Row
 from profiles.importers.work import Work
 from profiles.inputs import InputError, csv_records, read_text
 from profiles.profile import Profile
+from profiles.spellings import gpu, model
 
 DATE = "2026-11-21"
 COLUMNS = ("Hardware", "Num of Hardware", "Framework", "Model", "Input Output Length", "Batch Size", "Latency",
@@ -28,7 +29,6 @@ ENGINES = {
     "Deepspeed-MII": "deepspeed-mii",
     "Deepspeed": "deepspeed",
 }
-_GPUS = {"Nvidia A100 GPU": "a100-sxm-40gb", "Habana Gaudi2": "gaudi2"}  # its A100 machine has the 40 GB card
 _LEAST_MW = 5000.0  # no GPU under a context draws less: a smaller figure is in another unit
 _AGREE = 0.02
 
@@ -108,7 +108,7 @@ def measured(path: str | Path, tell: Tell) -> list[Measured]:
         if why:
             told.add(why)
         else:
-            key = (_card(raw.gpu), model(raw.model).name, raw.gpus, raw.framework)
+            key = (gpu(raw.gpu).name, model(raw.model).name, raw.gpus, raw.framework)
             cells.setdefault(key, []).append(raw)
     told.say(tell)
     return [_measured(own) for own in cells.values()]
@@ -120,10 +120,6 @@ def _with_power(found: list[Raw]) -> list[Raw]:
     return [raw for raw in found if raw.power_w is not None or raw.key not in powered]
 
 
-def _card(name: str) -> str:
-    return _GPUS.get(name) or gpu(name).name
-
-
 def _unfit(raw: Raw) -> str | None:
     """Why a batch does not go into a profile."""
     if raw.framework not in ENGINES:
@@ -131,7 +127,7 @@ def _unfit(raw: Raw) -> str | None:
     if not raw.agrees:
         return "its throughput is not its tokens over its latency"
     try:
-        _card(raw.gpu), model(raw.model)
+        gpu(raw.gpu), model(raw.model)
     except InputError as error:
         return error.what
     return None
@@ -139,7 +135,7 @@ def _unfit(raw: Raw) -> str | None:
 
 def _measured(own: list[Raw]) -> Measured:
     first = own[0]
-    work = Work(gpu(_card(first.gpu)), model(first.model), first.gpus, "bf16")
+    work = Work(gpu(first.gpu), model(first.model), first.gpus, "bf16")
     notes = ["16-bit weights; engine versions are of 2024 and not stated"]
     if first.gpus > 1 and any(raw.power_w for raw in own):
         notes.append("watts of several GPUs: of one or of all is not stated; not used")

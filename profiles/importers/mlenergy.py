@@ -14,11 +14,12 @@ from typing import Any
 
 from profiles.importers.condense import Measured, profile
 from profiles.importers.formats import Asked
-from profiles.importers.reading import Cells, Tell, Told, gpu, is_parquet, model, only, table_records
+from profiles.importers.reading import Cells, Tell, Told, is_parquet, only, table_records
 from profiles.importers.serving import Row
 from profiles.importers.work import Work
 from profiles.inputs import InputError, read_json
 from profiles.profile import Profile
+from profiles.spellings import gpu, model
 
 DATE = "2026-11-21"
 LICENCE = "leaderboard: none stated; mlenergy-data and its dataset: Apache-2.0; fitted figures only"

@@ -19,8 +19,9 @@ from pathlib import Path
 from profiles import catalog
 from profiles.catalog import Gpu
 from profiles.importers.formats import Asked
-from profiles.importers.reading import Cells, Told, gpu
+from profiles.importers.reading import Cells, Told
 from profiles.inputs import InputError, csv_records
+from profiles.spellings import gpu
 
 COLUMNS = ("submitter", "system", "benchmark", "scenario", "wall_W", "seconds")
 LANGUAGE = ("llama", "mixtral", "gptj", "deepseek")

@@ -1,45 +1,15 @@
-"""What importers share: tables read row by row, cells checked, and what sources call GPUs and models."""
+"""What importers share: tables read row by row, with checked cells."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from profiles import catalog
-from profiles.catalog import Gpu
 from profiles.inputs import InputError, csv_records
-from profiles.llm import Llm
 
 Tell: TypeAlias = Callable[[str], None]
-
-_GPUS = {
-    "h100": "h100-sxm-80gb",
-    "h200": "h200-sxm-141gb",
-    "b200": "b200-sxm-180gb",
-    "b300": "b300-sxm-288gb",
-    "a100": "a100-sxm-80gb",
-    "v100": "v100-sxm-16gb",
-    "rtx-pro-6000-server": "rtx-pro-6000",
-}
-# One spelling of a source -> the catalogue's name. Versions for chat or pictures share a shape.
-_MODELS = (
-    (r"qwen3-(?:vl-|omni-|coder-)?30b-a3b", "qwen3-30b-a3b"),
-    (r"qwen3-(?:vl-)?235b-a22b", "qwen3-235b-a22b"),
-    (r"qwen3-(?:vl-)?(\d+)b(?!-a)", "qwen3-{}b"),
-    (r"deepseek-v3", "deepseek-v3"),
-    (r"deepseek-r1(?!-distill)", "deepseek-r1"),
-    (r"kimi-k2", "kimi-k2"),
-    (r"llama-?(2-\d+b|3\.1-\d+b|3\.3-70b|3-\d+b|4-scout|4-maverick)", "llama-{}"),
-    (r"gpt-oss-(\d+b)", "gpt-oss-{}"),
-    (r"gemma-3-(\d+b)", "gemma-3-{}"),
-    (r"mixtral-(8x\d+b)", "mixtral-{}"),
-    (r"mistral-7b-v0\.1", "mistral-7b-v0.1"),
-    (r"huggyllama/llama-7b", "llama-7b"),
-    (r"qwen2-(\d+b)", "qwen2.5-{}"),
-)
 
 
 def parquet_records(path: Path, needed: Sequence[str], what: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -117,34 +87,6 @@ class Cells:
         if value is None or value != int(value) or not 1 <= value <= 1_000_000:
             raise self.refuse(field, f"{self.text(field)!r} is not a whole number from 1")
         return int(value)
-
-
-def gpu(name: str) -> Gpu:
-    """The catalogue's GPU behind a source's name.
-
-    Raises:
-        InputError: unknown.
-    """
-    plain = "-".join(re.sub(r"[_\s]+", " ", name.strip().lower()).split())
-    plain = re.sub(r"^(nvidia|amd)-", "", re.sub(r"-(gpu|sxm)$", "", plain))
-    return catalog.gpu(_GPUS.get(plain, plain))
-
-
-def model(name: str) -> Llm:
-    """The catalogue's model behind a source's name.
-
-    Raises:
-        InputError: unknown.
-    """
-    try:
-        return catalog.llm(name)
-    except InputError:
-        plain = name.lower().replace("_", "-")
-        for pattern, wanted in _MODELS:
-            found = re.search(pattern, plain)
-            if found:
-                return catalog.llm(wanted.format(*found.groups()))
-        raise
 
 
 def only(found: Iterable[Any], path: str | Path, what: str) -> list[Any]:

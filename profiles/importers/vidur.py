@@ -14,12 +14,14 @@ from pathlib import Path
 from profiles import catalog
 from profiles.importers.composed import NO_ENGINE, NO_ENGINE_BAND, Curve, Origin, Steps, at, compose
 from profiles.importers.formats import Asked
-from profiles.importers.reading import Cells, gpu, model
+from profiles.importers.reading import Cells
 from profiles.importers.serving import POWER, TIME, Step
 from profiles.importers.work import Work
 from profiles.inputs import InputError, csv_records
 from profiles.llm import Llm
+from profiles.points import CHUNKS
 from profiles.profile import Band, Profile, Provenance
+from profiles.spellings import gpu, model
 
 DATE = "2024-05-01"
 SHAPE = ("n_head", "n_kv_head", "n_embd", "n_expanded_embd", "vocab_size", "num_tokens", "num_tensor_parallel_workers")
@@ -131,8 +133,8 @@ def _steps(work: Work, layer: Curve) -> Steps:
         return work.llm.layers * at(layer, batch) + beside_s(0, 0.0, batch, float(context))
 
     top = int(max(layer))
-    chunks = tuple(n for n in (16, 64, 128, 256, 512, 1024, 2048, 4096, 8192) if n <= top)
-    return Steps(prefill_s, decode_s, chunks=chunks, batches=tuple(b for b in (1, 2, 4, 8, 16, 32, 64, 128, 256)))
+    chunks = tuple(n for n in CHUNKS if n <= top)
+    return Steps(prefill_s, decode_s, chunks=chunks)
 
 
 def _origin(work: Work) -> Origin:

@@ -19,15 +19,6 @@ from profiles.profile import Idle
 
 Numbers: TypeAlias = float | NDArray[np.float64]
 
-# One direction of NVLink, Infinity Fabric or PCIe, data sheets; a GPU not named has PCIe 4.0 x16.
-_LINK_BYTES_PER_S = {
-    "h100-sxm-80gb": 450e9, "h200-sxm-141gb": 450e9, "gh200": 450e9, "b200-sxm-180gb": 900e9, "b300-sxm-288gb": 900e9,
-    "gb200": 900e9, "gb300": 900e9, "a100-sxm-80gb": 300e9, "a100-sxm-40gb": 300e9, "v100-sxm-16gb": 150e9,
-    "v100-sxm-32gb": 150e9, "mi300x": 448e9, "mi250": 200e9, "gaudi2": 262e9, "rtx-pro-6000": 64e9,
-}  # fmt: skip
-_PCIE_BYTES_PER_S = 32e9
-_FP8 = ("h100", "h200", "gh200", "b200", "b300", "gb200", "gb300", "l4", "l40", "l40s", "rtx", "mi300x")
-_FP4 = ("b200", "b300", "gb200", "gb300")
 MEMORY_SHARE, RESERVED_BYTES = 0.9, 2.5e9  # vLLM's default share; activations, graphs and context of each GPU
 
 # Watts of one GPU: before any context, with weights loaded and no work, and who measured it.
@@ -126,10 +117,7 @@ class Work:
     @cached_property
     def flops(self) -> float:
         """Data-sheet operations a second of all GPUs at this precision."""
-        family = self.gpu.name.split("-")[0]
-        fast = 2.0 if self.precision in ("fp8", "int8", "fp4") and family in _FP8 else 1.0
-        fast *= 2.0 if self.precision == "fp4" and family in _FP4 else 1.0
-        return self.gpu.flops_bf16 * fast * self.gpus
+        return self.gpu.flops(self.precision) * self.gpus
 
     @cached_property
     def bandwidth(self) -> float:
@@ -141,7 +129,7 @@ class Work:
         if self.gpus == 1:
             return 0.0 * tokens
         moved = 4.0 * tokens * self.llm.hidden * 2.0 * (self.gpus - 1) / self.gpus * self.llm.layers
-        return moved / _LINK_BYTES_PER_S.get(self.gpu.name, _PCIE_BYTES_PER_S)
+        return moved / self.gpu.link_bytes_per_s
 
     @cached_property
     def limit_w(self) -> float:

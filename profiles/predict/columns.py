@@ -23,17 +23,6 @@ from profiles.predict.names import measured_as
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 
-# one direction of NVLink, Infinity Fabric or PCIe in bytes/s; GPUs not named here have PCIe 4.0 x16
-_LINK = {
-    "h100-sxm-80gb": 450e9, "h200-sxm-141gb": 450e9, "gh200": 450e9, "h20": 450e9, "b200-sxm-180gb": 900e9,
-    "b300-sxm-288gb": 900e9, "gb200": 900e9, "gb300": 900e9, "a100-sxm-80gb": 300e9, "a100-sxm-40gb": 300e9,
-    "v100-sxm-16gb": 150e9, "v100-sxm-32gb": 150e9, "mi300x": 448e9, "mi325x": 448e9, "mi250": 200e9,
-    "mi250x": 200e9, "gaudi2": 262e9, "gaudi3": 525e9, "h100-pcie-80gb": 64e9, "rtx-pro-6000": 64e9,
-}  # fmt: skip
-_PCIE4 = 32e9
-_FP8 = {"h100", "h200", "h20", "gh200", "b200", "b300", "gb200", "gb300", "l4", "l40", "l40s", "rtx", "mi300x",
-        "mi325x", "gaudi2", "gaudi3"}  # fmt: skip
-_FP4 = {"b200", "b300", "gb200", "gb300"}
 _OPEN_RACK = {"gb200", "gb300"}  # NVLink joins 72
 _DEFAULT_TDP_W = 700.0
 MEMORY_SHARE, RESERVED_BYTES = 0.91, 2.5e9
@@ -161,18 +150,6 @@ def word(cell: Cell, key: str) -> str:
     return str(getattr(cell, key))
 
 
-def family(gpu: Gpu) -> str:
-    """The first word of a GPU's name."""
-    return gpu.name.split("-")[0]
-
-
-def speed_up(gpu: Gpu, precision: str) -> float:
-    """How many times the bf16 rate the tensor cores reach at a precision; weights kept in int4 compute in bf16."""
-    if precision == "fp4" and family(gpu) in _FP4:
-        return 4.0
-    return 2.0 if precision in ("fp8", "int8", "fp4") and family(gpu) in _FP8 else 1.0
-
-
 @cache
 def _work(c: Cell) -> tuple[float, ...]:
     m, g = c.llm, c.gpu
@@ -201,13 +178,12 @@ def _work(c: Cell) -> tuple[float, ...]:
         )
     else:
         pair = prompt_pair = 4.0 * m.heads * m.head_dim
-    hidden_link = _LINK.get(g.name, _PCIE4)
-    reach = 72 if family(g) in _OPEN_RACK else 8
+    reach = 72 if g.name in _OPEN_RACK else 8
     return (
         m.layers, expert_layers, c.world, c.tp, dp, c.ep, linear, linear * w, head, expert, expert * e, m.experts or 1,
         m.experts_per_token or 1, a_layer * full, a_layer * m.window_layers, m.window or 1, shards, pair * full,
-        prompt_pair * full, pair * m.window_layers, m.hidden, g.flops_bf16 * speed_up(g, c.linear),
-        g.flops_bf16 * speed_up(g, c.experts or c.linear), g.flops_bf16, g.bandwidth_bytes_per_s, hidden_link,
+        prompt_pair * full, pair * m.window_layers, m.hidden, g.flops(c.linear),
+        g.flops(c.experts or c.linear), g.flops_bf16, g.bandwidth_bytes_per_s, g.link_bytes_per_s,
         float(c.world > reach), g.tdp_w or _DEFAULT_TDP_W, max(free, 0.0) / per_token, weights,
     )  # fmt: skip
 

