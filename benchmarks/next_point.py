@@ -46,10 +46,16 @@ def _seconds(model: StepModel, point: Point) -> float:
 def _chosen(candidates: list[adaptive.Row], truth: dict[Point, float]) -> list[float]:
     known = {p: truth[p] for row in adaptive.first(candidates) for p in row.points}
     errors = [_error(known, candidates, truth)]
+    surprises: list[float] = []
+    queue: list[adaptive.Row] = []  # beside a surprise, as calibrate does
     while len(errors) < MOST - adaptive.FIRST_ROWS:
-        row = adaptive.choose(known, candidates)
+        row = queue.pop(0) if queue else adaptive.choose(known, candidates, surprises)
         if row is not None:
             known |= {p: truth[p] for p in row.points}
+            surprises.append(adaptive.surprise(known, candidates, row))
+            if surprises[-1] > adaptive.REGIME:
+                beside = adaptive.beside(known, candidates, row)
+                queue += [one for one in beside if one.points[0] not in known and one not in queue]
         errors.append(_error(known, candidates, truth))
     return errors
 

@@ -1,11 +1,11 @@
-"""Which row of points to measure next: where two honest fits of what is known disagree most.
+"""Which row of points to measure next: where two honest fits of what is known disagree to most effect.
 
 A row is one prompt length, or one decode batch at a short and a long context, since a batch without both has no slope.
 One fit is physics with free coefficients: decode a + b B + c B context, prefill a + b n + c n^2. The other believes
-only its neighbours: straight lines between measured rows. Where both agree a measurement would teach little; where they
-disagree, or where a neighbour itself was badly foretold by the others, it is made. Two new rows in a row that the lines
-foretold within SURPRISE end it; one that is off by more than REGIME tells of a change of regime: both gaps beside it
-are bisected.
+only its neighbours: straight lines between measured rows. The next row is where the lines would move most, over all
+rows still open, were the law right there, or whose neighbour was badly foretold by the others. Two new rows in a row
+that the lines foretold within SURPRISE end it, once nobody has to guess in a wide gap; one that is off by more than
+REGIME tells of a change of regime: both gaps beside it are bisected.
 """
 
 from __future__ import annotations
@@ -63,17 +63,20 @@ def first(candidates: Sequence[Row]) -> list[Row]:
     return list(dict.fromkeys(found))
 
 
-def choose(measured: Mapping[Point, float], candidates: Sequence[Row]) -> Row | None:
-    """The row not measured yet that would teach most; None where none is left."""
+def choose(measured: Mapping[Point, float], candidates: Sequence[Row], surprises: Sequence[float] = ()) -> Row | None:
+    """The row not measured yet that would teach most; None where none is left.
+
+    Where the last one was foretold (`surprises`, see `surprise`), wide gaps come first: they alone are in doubt.
+    """
     known = _lines(measured, candidates)
     left = [row for row in candidates if row.place not in known]
     if not left or len(known) < 2:
         return None
-    wide = _wide(left, known)
-    law = _law([(point, measured[point]) for row in candidates if row.place in known for point in row.points])
-    if wide:  # nobody knows what an engine does in a wide gap: its middle first
+    wide = _wide(left, known) if surprises and surprises[-1] < SURPRISE else []
+    if wide:
         return min(wide, key=lambda row: (-_gap(known, row.place), _eccentric(known, row.place)))
-    return max(left, key=lambda row: _score(row, known, law))
+    law = _law([(point, measured[point]) for row in candidates if row.place in known for point in row.points])
+    return max(left, key=lambda row: _gain(row, left, known, law) + len(left) * _doubt(row, known))
 
 
 def settled(measured: Mapping[Point, float], candidates: Sequence[Row], surprises: Sequence[float]) -> bool:
@@ -129,13 +132,21 @@ def _eccentric(known: Mapping[int, Line], place: int) -> float:
     return abs(place - (low + high) / 2)
 
 
-def _score(row: Row, known: Mapping[int, Line], law: NDArray[np.float64]) -> float:
-    at, slope = _between(known, row.place)
-    apart = max(abs(float(_terms(point) @ law) / (at + slope * _context(point)) - 1.0) for point in row.points)
+def _gain(row: Row, left: Sequence[Row], known: Mapping[int, Line], law: NDArray[np.float64]) -> float:
+    """How far the lines would move at all rows still open, were the law right at this one."""
+    then = {**known, row.place: _line([(_context(p), max(1e-9, float(_terms(p) @ law))) for p in row.points])}
+    moved = 0.0
+    for other in left:
+        (a0, b0), (a1, b1) = _between(known, other.place), _between(then, other.place)
+        moved += max(abs((a1 + b1 * c) / (a0 + b0 * c) - 1.0) for c in map(_context, other.points))
+    return moved
+
+
+def _doubt(row: Row, known: Mapping[int, Line]) -> float:
+    """How badly a neighbour was foretold by the others: most in the middle of a gap, nothing at its ends."""
     low, high = _neighbours(known, row.place)
-    doubt = max((_bend(known, place) for place in (low, high)), default=0.0)
     here = math.log(row.place / low) / math.log(high / low) if low < row.place < high else 0.0
-    return apart + doubt * 4.0 * here * (1.0 - here)
+    return max(_bend(known, place) for place in (low, high)) * 4.0 * here * (1.0 - here)
 
 
 def _bend(known: Mapping[int, Line], place: int) -> float:
@@ -156,11 +167,14 @@ def _lines(measured: Mapping[Point, float], candidates: Sequence[Row]) -> dict[i
     found = {}
     for row in candidates:
         if all(point in measured for point in row.points):
-            ends = [(_context(point), measured[point]) for point in row.points]
-            (x0, y0), (x1, y1) = ends[0], ends[-1]
-            slope = max(0.0, (y1 - y0) / (x1 - x0)) if x1 > x0 else 0.0
-            found[row.place] = (y0 - slope * x0, slope)
+            found[row.place] = _line([(_context(point), measured[point]) for point in row.points])
     return found
+
+
+def _line(ends: Sequence[tuple[float, float]]) -> Line:
+    (x0, y0), (x1, y1) = ends[0], ends[-1]
+    slope = max(0.0, (y1 - y0) / (x1 - x0)) if x1 > x0 else 0.0
+    return y0 - slope * x0, slope
 
 
 def _between(known: Mapping[int, Line], place: int) -> Line:

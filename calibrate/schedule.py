@@ -84,7 +84,9 @@ class Schedule:
             chosen = (
                 queue.pop(0)
                 if queue
-                else adaptive.choose(known, [row for row in candidates if row not in tried or row in visited])
+                else adaptive.choose(
+                    known, [row for row in candidates if row not in tried or row in visited], surprises
+                )
             )
             if chosen is None:
                 break

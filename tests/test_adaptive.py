@@ -28,7 +28,7 @@ def explore(candidates: list[Row], truth: Callable[[Point], float]) -> dict[Poin
     surprises: list[float] = []
     queue: list[Row] = []
     while not adaptive.settled(measured, candidates, surprises):
-        chosen = queue.pop(0) if queue else adaptive.choose(measured, candidates)
+        chosen = queue.pop(0) if queue else adaptive.choose(measured, candidates, surprises)
         if chosen is None:
             break
         measured |= {point: truth(point) for point in chosen.points}
