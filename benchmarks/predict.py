@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -89,33 +90,42 @@ def _equations(rows: list[Row]) -> dict[str, Floats]:
 
 
 def interpolated(rows: train.Rows) -> list[str]:
-    """T0: the other batch sizes of a configuration from its smallest, middle and largest."""
+    """T0: the other batch sizes of a configuration from its smallest, middle and largest.
+
+    A jump: more time than in proportion to the batch, which no engine needs that keeps its ways. `apart` leaves out the
+    rows between the two known batches between which there is one.
+    """
     series: dict[object, list[Row]] = defaultdict(list)
     for r, flagged in zip(rows.rows, rows.flagged.tolist(), strict=True):
         if r.cell.source == "mlenergy" and not flagged:
             series[r.cell].append(r)
-    errors: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    errors: dict[tuple[str, str], list[tuple[float, float, bool]]] = defaultdict(list)
     for own in series.values():
         own.sort(key=lambda r: r.batch)
         if len(own) < 4:
             continue
         kept = [own[0], own[len(own) // 2], own[-1]]
         b = [r.batch for r in kept]
+        jumps = [(q.batch, r.batch) for q, r in pairwise(own) if r.tpot_s / q.tpot_s > r.batch / q.batch > 1.03]  # type: ignore[operator]
         kind = "moe" if own[0].cell.llm.moe else "dense"
         for r in own:
             if r not in kept:
                 time = float(np.interp(r.batch, b, [k.tpot_s for k in kept]))  # type: ignore[arg-type]
                 watts = float(np.interp(np.log2(r.batch), np.log2(b), [k.power_w for k in kept]))  # type: ignore[arg-type]
-                errors[own[0].cell.gpu.name, kind].append((time / r.tpot_s - 1.0, watts / r.power_w - 1.0))  # type: ignore[operator]
+                low, high = (b[0], b[1]) if r.batch < b[1] else (b[1], b[2])
+                apart = any(low <= x and y <= high for x, y in jumps)
+                errors[own[0].cell.gpu.name, kind].append((time / r.tpot_s - 1.0, watts / r.power_w - 1.0, apart))  # type: ignore[operator]
     lines = [
-        "| T0 | GPU | aim time | time MAPE | median | aim power | power MAPE | rows |",
-        "|---|---|---|---|---|---|---|---|",
+        "| T0 | GPU | aim time | time MAPE | jumps apart | median | aim power | power | jumps apart | rows | jumps |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (gpu, kind), own_errors in sorted(errors.items()):
-        t, w = np.abs(np.array(own_errors)).T
+        t, w, apart = np.abs(np.array(own_errors)).T
+        smooth = apart == 0
         aim = {"h100-sxm-80gb": 0.03, "b200-sxm-180gb": 0.08}.get(gpu) if kind == "dense" else None
-        cells = [kind, gpu, percent(aim), percent(t.mean()), percent(float(np.median(t))),
-                 percent(0.03 if aim else None), percent(w.mean()), str(len(t))]  # fmt: skip
+        cells = [kind, gpu, percent(aim), percent(t.mean()), percent(t[smooth].mean()), percent(float(np.median(t))),
+                 percent(0.03 if aim else None), percent(w.mean()), percent(w[smooth].mean()), str(len(t)),
+                 str(int(apart.sum()))]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
@@ -128,7 +138,9 @@ def main() -> None:
     rows = train.gather(asked.data)
     print("\n".join(interpolated(rows)), flush=True)
     model = train.train(rows)
-    held = {(name, tier): train.hold_out(rows, name, tier) for name in model.families for tier in TIERS[:3]}
+    held: dict[tuple[str, str], train.Held] = {
+        (name, tier): train.hold_out(rows, name, tier) for name in model.families for tier in TIERS[:3]
+    }
     train.set_bands(model, held)
     print("\n".join(["", *table(held, {name: f.bands for name, f in model.families.items()})]))
     if asked.write:

@@ -8,13 +8,6 @@ from dataclasses import dataclass
 from profiles import catalog
 from profiles.profile import TIERS, Band, Profile, Tier
 
-# The 90 % bands of a prediction made on demand, as factors of time and power: dense, and mixtures of experts.
-PREDICTED = {
-    "T1": (Band(time=1.4, power=1.3), Band(time=1.7, power=1.5)),
-    "T2": (Band(time=1.45, power=1.3), Band(time=1.9, power=1.6)),
-    "T3": (Band(time=1.8, power=1.8), Band(time=2.2, power=2.0)),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -48,11 +41,7 @@ def grid(profiles: Iterable[Profile], gpus: Iterable[str], models: Iterable[str]
 def _cell(known: list[Profile], gpu: catalog.Gpu, model: str) -> Cell:
     own = [p for p in known if (p.gpu, p.model) == (gpu.name, model)]
     if not own:
-        times = _tier(gpu, {p.gpu for p in known if _measured(time_tier(p))})
-        watts = _tier(gpu, {p.gpu for p in known if _measured(p.provenance.tier)})
-        moe = catalog.llm(model).moe
-        band = Band(time=PREDICTED[times][moe].time, power=PREDICTED[watts][moe].power)
-        return Cell(gpu.name, model, max(times, watts, key=TIERS.index), band, (), False, times)
+        return _predicted(gpu.name, model)
     best = min(own, key=lambda p: (TIERS.index(p.provenance.tier), p.band.time))
     engine = any(p.layer == "step" or p.engine_term is not None for p in own)
     return Cell(
@@ -67,12 +56,13 @@ def time_tier(profile: Profile) -> Tier:
     )  # fmt: skip
 
 
-def _measured(tier: Tier) -> bool:
-    return TIERS.index(tier) <= TIERS.index("cfg")
+def _predicted(gpu: str, model: str) -> Cell:
+    """What `predict: true` gives, with the default predictor's measured bands."""
+    from profiles.predict import request, serving
+    from profiles.predict.predictor import TIERS as TOLD
 
-
-def _tier(gpu: catalog.Gpu, measured: set[str]) -> Tier:
-    """Of a prediction: T1 where another model was measured on this GPU, T2 where its vendor has any, else T3."""
-    if gpu.name in measured:
-        return "T1"
-    return "T2" if gpu.vendor in {catalog.gpu(name).vendor for name in measured} else "T3"
+    cell = request.cell(gpu, model)
+    fitted = serving.load().families[serving.family(cell)]
+    times, watts = (TOLD[fitted.tier(cell, figure)] for figure in ("tpot", "power"))
+    band = Band(time=fitted.band("tpot", cell), power=fitted.band("power", cell))
+    return Cell(gpu, model, max(times, watts, key=TIERS.index), band, (), False, times)

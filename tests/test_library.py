@@ -15,6 +15,7 @@ from profiles import catalog
 from profiles.coverage import grid
 from profiles.importers.condense import POWER_PREDICTED
 from profiles.inputs import InputError
+from profiles.lookup import find_profile
 from profiles.predict.roofline import Card, Efficiency, Roofline, Shape, memory
 from profiles.profile import Profile, contradictions, load, shipped_folder
 from profiles.step import StepModel
@@ -177,17 +178,25 @@ def test_coverage_says_what_is_shipped_and_what_would_be_predicted() -> None:
     (here,) = grid(known, ["h100-sxm-80gb"], ["llama-3.1-405b"])
     assert (here.tier, here.on_demand, here.tp, here.engine) == ("T0", False, (8,), True)
     h200, t4, gaudi = grid(known, ["h200-sxm-141gb", "t4", "gaudi3"], ["llama-3.1-405b"])
-    assert (h200.tier, h200.time_tier, h200.on_demand) == ("T2", "T1", True)
+    assert (h200.tier, h200.time_tier, h200.on_demand) == ("T2", "T2", True)
     assert (t4.tier, t4.time_tier) == ("T2", "T2")
     assert (gaudi.tier, gaudi.time_tier) == ("T3", "T3")
     assert gaudi.band.time > t4.band.time >= h200.band.time > here.band.time
-    (mixture,) = grid(known, ["t4"], ["mixtral-8x7b"])
-    assert mixture.band.time > t4.band.time
+    (mixture,) = grid(known, ["h200-sxm-141gb"], ["mixtral-8x7b"])
+    assert (mixture.tier, mixture.time_tier) == ("T2", "T1")  # its times were measured on this GPU, no watts
     (amd,) = grid(known, ["mi300x"], ["llama-3.1-70b"])
     assert (amd.tier, amd.time_tier, amd.tp) == ("T3", "T0", (1, 2, 4, 8))
     (kernels,) = grid(known, ["l40s"], ["llama-3.1-8b"])
     assert (kernels.engine, kernels.on_demand) == (False, False)
-    assert grid([], ["t4"], ["llama-3.1-8b"])[0].tier == "T3"
+
+
+@pytest.mark.parametrize(
+    ("gpu", "model", "tp"), [("t4", "llama-3.1-8b", 2), ("h200-sxm-141gb", "mixtral-8x7b", 1), ("mi300x", "phi-4", 1)]
+)
+def test_coverage_gives_the_tier_and_band_of_what_predict_would(gpu: str, model: str, tp: int) -> None:
+    (told,) = grid([], [gpu], [model])
+    _, given = find_profile([], gpu, model, tp, "bf16", predict=True)
+    assert (told.tier, told.band, told.on_demand) == (given.provenance.tier, given.band, True)
 
 
 # ------------------------------------------------------------------------------------------------ the form itself

@@ -180,6 +180,17 @@ def test_bad_rows_are_refused_with_their_place(tmp_path: Path, kind: str, text: 
     assert told in str(refused.value)
 
 
+def test_a_foreign_column_is_told_and_not_read(tmp_path: Path, run: Callable[..., tuple[int, str, str]]) -> None:
+    text = SILICON.replace("id,", "notebook,id,") + "x," + DENSE.format(b=8, ttft=50, tpot=10)
+    assert readers.read(file(tmp_path, text), "aiconfigurator").ignored == ["notebook"]
+    code, out, told = run("profiles", "evaluate", str(file(tmp_path, text)), "--format", "aiconfigurator", "--json")
+    assert (code, json.loads(out)["ignored"]) == (0, ["notebook"])
+    assert "rows.csv:1: columns not of this format, ignored: notebook" in told
+    twice = SILICON.replace("id,", "id,id,") + "x," + DENSE.format(b=8, ttft=50, tpot=10)
+    with pytest.raises(InputError, match="two columns of one name"):
+        readers.read(file(tmp_path, twice), "aiconfigurator")
+
+
 def rows_of(batches: list[int], tpots: list[float], **changes: Any) -> list[Row]:
     cell = request.cell(H100, "llama-3.1-8b")
     made = (
@@ -220,7 +231,9 @@ class Fixed:
     def predict(self, columns: Columns) -> Prediction:
         n, nan = np.ones(len(columns)), np.full(len(columns), np.nan)
         band = {k: 1.2 * n if k == "tpot" else nan for k in BANDED}
-        return Prediction(columns.batch, 0.011 * n, nan, nan, nan, nan, np.zeros(len(columns), dtype=np.int64), band)
+        return Prediction(
+            columns.batch, 0.011 * n, 0.011 * n, nan, nan, nan, nan, np.zeros(len(columns), dtype=np.int64), band
+        )
 
 
 def test_evaluate_by_hand(tmp_path: Path) -> None:

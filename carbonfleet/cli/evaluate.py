@@ -36,6 +36,8 @@ def command(file: str, kind: str, predictor: str, as_json: bool) -> None:
     if found["unknown"]:
         names = ", ".join(f"{name} ({n} rows)" for name, n in found["unknown"].items())
         opt.warn([f"no shape known, so not scored: {names}"])
+    if found.get("ignored"):
+        opt.warn([f"{file}:1: columns not of this format, ignored: {', '.join(found['ignored'])}"])
     if as_json:
         opt.print_json(found)
     else:

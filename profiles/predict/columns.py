@@ -25,6 +25,7 @@ Ints: TypeAlias = NDArray[np.int64]
 
 _OPEN_RACK = {"gb200", "gb300"}  # NVLink joins 72
 _DEFAULT_TDP_W = 700.0
+_BITS = {"fp8": 8, "int8": 8, "fp4": 4, "int4": 4}
 MEMORY_SHARE, RESERVED_BYTES = 0.91, 2.5e9
 
 
@@ -136,13 +137,17 @@ class Columns:
 
 
 def word(cell: Cell, key: str) -> str:
-    """A name that groups configurations: gpu, model, engine, precision, kind, cell (GPU x model), source, task."""
+    """A name that groups configurations: gpu, model, engine, precision, kind, cell (GPU x model), source, task.
+
+    A precision that the GPU's tensor cores do not know is `held`: weights are kept in it and computed in another.
+    """
     if key == "gpu":
         return cell.gpu.name
     if key == "model":
         return measured_as(cell.llm)
     if key == "precision":
-        return cell.experts or cell.linear if cell.llm.moe else cell.linear
+        name = cell.experts or cell.linear if cell.llm.moe else cell.linear
+        return f"{name} held" if _BITS.get(name, 16) < (cell.gpu.least_bits or 16) else name
     if key == "kind":
         return "moe" if cell.llm.moe else "dense"
     if key == "cell":

@@ -36,7 +36,9 @@ class Equations:
         unknown = np.full(len(c), np.nan)
         tier = np.full(len(c), len(TIERS) - 1, dtype=np.int64)
         joules = power_w * tpot_s / c.batch
-        return Prediction(c.batch, tpot_s, prefill_s, power_w, joules, share, tier, dict.fromkeys(BANDED, unknown))
+        return Prediction(
+            c.batch, tpot_s, tpot_s, prefill_s, power_w, joules, share, tier, dict.fromkeys(BANDED, unknown)
+        )
 
 
 @cache

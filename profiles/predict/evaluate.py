@@ -72,6 +72,7 @@ def evaluate(path: str | Path, kind: str, predictor: Predictor) -> dict[str, Any
         "flagged": int(np.sum(flagged)),
         "repeated": read.repeated,
         "unknown": read.unknown,
+        "ignored": read.ignored,
         "overall": errors.summary(~flagged),
         "all_rows": errors.summary(np.ones(len(rows), dtype=bool)),
         "groups": _groups(m, p, errors, flagged),

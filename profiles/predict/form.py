@@ -1,7 +1,8 @@
 """The serving form: seconds and watts of continuous batching from a configuration's work and effective efficiencies.
 
     step  = host + layer L + expert layer L_e + sequence B + linear + head + experts + attention + communication
-    TPOT  = step + met (B / output) (prefill(prompt) + per prompt)
+    mean  = step + met (B / output) (prefill(prompt) + per prompt)
+    TPOT  = the same with the prompts of the B - 1 others, since a request's own ends before its first token
     power = limit x softcap(base + busy (1 - host share) + flop u^exponent + joules a byte x bytes/s / limit)
 
 linear, experts, attention = (compute^3 + memory^3)^(1/3), per GPU. The bytes of the experts follow the expected number
@@ -31,16 +32,22 @@ PARAMETERS: dict[str, tuple[float, float]] = {
     "joule_per_byte": (1e-10, 0.3), "joule_per_kv_byte": (1e-10, 0.3), "power_cap": (0.96, 0.03),
 }  # fmt: skip
 _SOFT = 8.0
+MEANS = ("mlenergy", "bench")  # sources whose seconds a token are batch / throughput
 _LONGEST_QUEUE = 4.0  # batches: beyond that the figures of memory are more likely wrong than the queue real
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Per configuration: seconds of a decode step, of one prompt's prefill, of an output token, to the first token."""
+    """Per configuration: seconds of a decode step, of one prompt's prefill, of an output token, to the first token.
+
+    `mean_s` is a mean step with all its prompts: what a token costs. TPOT leaves a request's own prompt out, but for
+    rows of sources that state the mean (`MEANS`).
+    """
 
     batch: Floats
     step_s: Floats
     prefill_s: Floats
+    mean_s: Floats
     tpot_s: Floats
     ttft_s: Floats
 
@@ -54,16 +61,21 @@ def times(c: Columns, p: dict[str, Floats]) -> Times:
     prefill = prefill_s(c, p)
     apart = np.array([cell.apart for cell in c.cells])[c.which]
     met = np.where(apart, p["met"] * p["apart_met"], p["met"])
-    # where prompts rule they come in bunches
-    prompts = _beside_s(c, p, batch) + batch / c.output * p["prompt_s"]
-    tpot = step + met * prompts * np.power(1.0 + prompts / step, -p["bunch"])
+
+    def beside(share: Floats) -> Floats:  # where prompts rule they come in bunches
+        prompts = _beside_s(c, p, batch, share) + share * p["prompt_s"]
+        return step + met * prompts * np.power(1.0 + prompts / step, -p["bunch"])
+
+    mean = beside(batch / c.output)
+    stated = np.array([cell.source in MEANS for cell in c.cells])[c.which]
+    tpot = np.where(stated, mean, beside(np.maximum(batch - 1.0, 0.0) / c.output))
     waiting = np.where(apart, p["apart_wait"], p["wait"])
     ttft = p["first_s"] + prefill * (1.0 + waiting * batch) + 0.5 * step + np.where(apart, p["transfer_s"], 0.0)
     over = np.minimum(
         np.maximum(0.0, c.batch / batch - 1.0), _LONGEST_QUEUE
     )  # requests that memory does not admit wait
     ttft = ttft + p["queue"] * over * c.output * tpot
-    return Times(batch, step, prefill, tpot, ttft)
+    return Times(batch, step, prefill, mean, tpot, ttft)
 
 
 def _step_s(c: Columns, p: dict[str, Floats], batch: Floats, kv_tokens: Floats) -> Floats:
@@ -73,9 +85,8 @@ def _step_s(c: Columns, p: dict[str, Floats], batch: Floats, kv_tokens: Floats) 
     return host + moved + _attention_s(c, p, kv_tokens, batch) + _communication_s(c, p, batch)
 
 
-def _beside_s(c: Columns, p: dict[str, Floats], batch: Floats) -> Floats:
-    """Seconds that a step's prompts add on average to its `batch` decodes, which read the weights anyway."""
-    share = batch / c.output  # prompts that a step carries
+def _beside_s(c: Columns, p: dict[str, Floats], batch: Floats, share: Floats) -> Floats:
+    """Seconds that `share` prompts a step add on average to its `batch` decodes, which read the weights anyway."""
     each, often = np.maximum(1.0, share), np.minimum(1.0, share)
     new = each * c.prompt
     more = _linear_s(c, p, batch + new) - _linear_s(c, p, batch)
@@ -154,8 +165,8 @@ def flops(c: Columns, tokens: Floats, pairs: Floats) -> Floats:
 
 
 def power_w(c: Columns, p: dict[str, Floats], t: Times, step_s: Floats | None = None) -> Floats:
-    """Mean watts over the GPUs of a replica at full load, each token taking `step_s` (default: as predicted)."""
-    w, time_s = c.work, t.tpot_s if step_s is None else step_s
+    """Mean watts over the GPUs of a replica at full load, each mean step taking `step_s` (default: as predicted)."""
+    w, time_s = c.work, t.mean_s if step_s is None else step_s
     apart = np.array([cell.apart for cell in c.cells])[c.which]
     prompts = np.where(apart, 0.0, t.batch / c.output)
     context = c.prompt + 0.5 * c.output
@@ -170,7 +181,7 @@ def prefill_share(c: Columns, p: dict[str, Floats], t: Times) -> Floats:
     w = c.work
     apart = np.array([cell.apart for cell in c.cells])[c.which]
     decode_s = t.step_s * c.output / t.batch
-    prompt_s = np.where(apart, t.prefill_s, np.maximum(t.tpot_s - t.step_s, 0.0) * c.output / t.batch)
+    prompt_s = np.where(apart, t.prefill_s, np.maximum(t.mean_s - t.step_s, 0.0) * c.output / t.batch)
     context = c.prompt + 0.5 * c.output
     host = p["host_s"] + p["layer_s"] * w.layers + p["expert_layer_s"] * w.expert_layers + p["sequence_s"] * t.batch
     moved, kv = weights_bytes(c, t.batch), kv_bytes(c, t.batch, context)

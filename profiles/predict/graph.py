@@ -101,7 +101,7 @@ class Graph:
         band = dict.fromkeys(BANDED, nan)
         for name, phase in (("tpot", "decode"), ("ttft", "prefill")):
             band[name] = np.full(len(columns), float(self._w[f"{phase}/band"][0]))
-        return Prediction(columns.batch, found["decode"], found["prefill"], nan, nan, nan, tier, band)
+        return Prediction(columns.batch, found["decode"], found["decode"], found["prefill"], nan, nan, nan, tier, band)
 
 
 @cache

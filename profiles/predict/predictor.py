@@ -14,7 +14,7 @@ from profiles import profile
 from profiles.inputs import InputError, near_miss
 from profiles.predict.columns import Columns, Floats
 
-TIERS: tuple[str, ...] = profile.TIERS[1:]  # nobody predicts T0
+TIERS = profile.TIERS[1:]  # nobody predicts T0
 BANDED = ("tpot", "ttft", "power", "energy")
 
 
@@ -22,7 +22,8 @@ BANDED = ("tpot", "ttft", "power", "energy")
 class Prediction:
     """Columns over the configurations asked for.
 
-    `batch` is how many requests really run (memory may hold fewer than asked). `power_w` is the mean over all GPUs of
+    `batch` is how many requests really run (memory may hold fewer than asked). `mean_s` is a mean step with all its
+    prompts, which is what a token costs; TPOT leaves a request's own prompt out. `power_w` is the mean over all GPUs of
     the replica at full load; `energy_j_per_token` is joules of an output token with its share of prefill.
     `prefill_share` is the part of a request's joules that its prompt takes. `tier` is the index in TIERS; `band` holds,
     for tpot, ttft, power and energy, the factor of the 90 % interval: truth within [figure / factor, figure x factor].
@@ -31,6 +32,7 @@ class Prediction:
 
     batch: Floats
     tpot_s: Floats
+    mean_s: Floats
     ttft_s: Floats
     power_w: Floats
     energy_j_per_token: Floats

@@ -11,7 +11,8 @@ import io
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
@@ -50,16 +51,21 @@ _BENCH = (
     "Throughput",
 )
 _BENCH_POWER = ("avg_power",)
+_MISSPELT = 0.85  # likeness from which an unknown column is a known one misspelt
 Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What a file held: its rows, how many repeat others, and rows of models or GPUs without a known shape, by name."""
+    """What a file held: its rows, how many repeat others, and rows of models or GPUs without a known shape, by name.
+
+    `ignored` are columns that the format does not have.
+    """
 
     rows: list[Row]
     repeated: int
     unknown: dict[str, int]
+    ignored: list[str] = field(default_factory=list)
 
     @property
     def total(self) -> int:
@@ -111,11 +117,12 @@ class Record:
         return known[text]
 
 
-def records(path: str | Path, needed: tuple[str, ...], known: tuple[str, ...]) -> Iterator[Record]:
-    """The rows of a CSV file with a header; blank lines are passed over.
+def records(path: str | Path, needed: tuple[str, ...], known: tuple[str, ...], ignored: list[str]) -> Iterator[Record]:
+    """The rows of a CSV file with a header; blank lines are passed over, unknown columns go to `ignored`.
 
     Raises:
-        InputError: a needed column is missing, a column is unknown, a row has another number of cells.
+        InputError: a needed column is missing, one is there twice or looks like a known one misspelt, a row has another
+            number of cells.
     """
     reader = csv.reader(io.StringIO(read_text(path), newline=""))
     header = [name.strip() for name in next(reader, [])]
@@ -125,8 +132,11 @@ def records(path: str | Path, needed: tuple[str, ...], known: tuple[str, ...]) -
                 "no such column", file=path, line=1, field=column, mend=near_miss(column, header or ["an empty file"])
             )
     for column in header:
-        if column not in known:
+        if get_close_matches(column, known, n=1, cutoff=_MISSPELT) and column not in known:
             raise InputError("unknown column", file=path, line=1, field=column, mend=near_miss(column, known))
+        if header.count(column) > 1:
+            raise InputError("two columns of one name", file=path, line=1, field=column, mend="rename or drop one")
+    ignored += [column for column in header if column not in known]
     for cells in reader:
         if not any(cell.strip() for cell in cells):
             continue
@@ -139,9 +149,9 @@ def records(path: str | Path, needed: tuple[str, ...], known: tuple[str, ...]) -
 def silicon(r: Record) -> Row:
     """aiconfigurator's silicon_sample.csv: mean TTFT and TPOT of serving at a fixed concurrency."""
     mode = r.one_of("mode", {"agg": "", "disagg": "decode_"})
-    apart = bool(mode)
     world, tp, ep = _parallelism(r, mode)
     llm = names.model(r.text("model_path"))
+    apart = bool(mode) or llm.heads % tp > 0  # no engine cuts heads so: the GPUs of two pools added up
     gpu = names.gpu(r.text("system"))
     linear, experts = r.one_of("gemm_quant_mode", _PRECISION), r.one_of("moe_quant_mode", _PRECISION)
     linear = linear or r.one_of("precision", _PRECISION) or _in_name(r.text("model_path"))
@@ -152,10 +162,11 @@ def silicon(r: Record) -> Row:
         r"_c(\d+)_", r.text("id")
     )
     batch = float(stated.group(1)) if stated else r.number(mode + "batch_size") * world / tp
-    if apart and stated:
+    if mode and stated:
         batch = max(1.0, batch / r.count("decode_num_workers"))
     source = "silicon-gap" if "gap" in r.text("silicon_data_source") else "silicon"
-    cell = Cell(gpu, llm, r.text("backend"), linear, experts, "bf16", world, tp, ep, apart, source)
+    kv = "fp8" if linear in ("fp8", "fp4") and not llm.moe else "bf16"  # else the larger batches would not fit
+    cell = Cell(gpu, llm, r.text("backend"), linear, experts, kv, world, tp, ep, apart, source)
     times = (r.number("silicon_tpot_ms") / 1e3, r.number("silicon_ttft_ms") / 1e3)
     return Row(
         r.line, cell, batch, r.number("isl"), r.number("osl"), *times, unstated=stated is None, lengths_fixed=True
@@ -249,8 +260,8 @@ def read(path: str | Path, kind: str) -> Read:
         raise InputError(f"unknown format {kind!r}", mend=near_miss(kind, FORMATS))
     form = FORMATS[kind]
     seen: set[tuple[object, ...]] = set()
-    rows, repeated, unknown = [], 0, dict[str, int]()
-    for record in records(path, form.needed, form.known):
+    rows, repeated, unknown, ignored = [], 0, dict[str, int](), list[str]()
+    for record in records(path, form.needed, form.known, ignored):
         try:
             row = form.row(record)
         except names.UnknownNameError as error:
@@ -276,4 +287,4 @@ def read(path: str | Path, kind: str) -> Read:
         rows.append(row)
     if not rows:
         raise InputError("no row of a known model and GPU", file=path, mend=f"is it {kind}?")
-    return Read(rows, repeated, unknown)
+    return Read(rows, repeated, unknown, ignored)

@@ -2,7 +2,7 @@
 
 Joules of the GPUs come from the predictor. The host's watts, PUE and the grid's intensity are added as the simulator's
 books do; embodied carbon is the GPUs' and their host's rate (kilograms over the lifetime) times the seconds that the
-request holds them: TPOT x output tokens / batch on every GPU of the replica.
+request holds them: mean step x output tokens / batch on every GPU of the replica.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def carbon(c: Columns, p: Prediction, place: Place) -> Carbon:
         InputError: the preset has no figure for a GPU.
     """
     joules = p.energy_j_per_token * c.output
-    busy_s = p.tpot_s * c.output / p.batch  # instance seconds of one request at full load
+    busy_s = p.mean_s * c.output / p.batch  # instance seconds of one request at full load
     gpu_s = busy_s * c.work.world
     rates = np.array([_rates(one.gpu, place) for one in c.cells]).T[:, c.which]
     host_w, low, mid, high = rates

@@ -39,18 +39,23 @@ def family(cell: Cell) -> str:
 
 @dataclass
 class Fitted:
-    """One family: efficiencies, a correction of tpot, ttft and power, bands by figure and tier, what was seen."""
+    """One family: efficiencies, a correction of tpot, ttft and power, bands by figure and tier, what was seen.
+
+    `powered` is the part of `seen` whose watts were measured too.
+    """
 
     parameters: Parameters
     corrections: dict[str, Residual] = field(default_factory=dict)
     bands: dict[str, list[float]] = field(default_factory=dict)
     seen: set[tuple[str, str, str]] = field(default_factory=set)  # GPU, model, engine
+    powered: set[tuple[str, str, str]] = field(default_factory=set)
     vendors: set[str] = field(default_factory=set)
 
-    def tier(self, cell: Cell) -> int:
-        """How far a configuration is from what was measured, as an index into TIERS."""
-        gpus, engines = {gpu for gpu, _, _ in self.seen}, {engine for _, _, engine in self.seen}
-        if (cell.gpu.name, word(cell, "model"), cell.engine) in self.seen:
+    def tier(self, cell: Cell, figure: str = "tpot") -> int:
+        """How far a configuration is from where this figure was measured, as an index into TIERS."""
+        seen = self.powered if figure in ("power", "energy") else self.seen
+        gpus, engines = {gpu for gpu, _, _ in seen}, {engine for _, _, engine in self.seen}
+        if (cell.gpu.name, word(cell, "model"), cell.engine) in seen:
             return 0
         if cell.engine not in engines or cell.gpu.vendor not in self.vendors:
             return 3
@@ -59,16 +64,18 @@ class Fitted:
     def band(self, figure: str, cell: Cell) -> float:
         """The 90 % factor of a configuration: its source's, where rows are asked about, else that of all sources."""
         own = self.bands.get(f"{figure}@{cell.source.split('-')[0]}", self.bands[figure])
-        return own[self.tier(cell)]
+        return own[self.tier(cell, figure)]
 
-    def figures(self, c: Columns) -> tuple[form.Times, dict[str, Floats], Floats]:
-        """Times as the form has them, corrected figures by name, and the prompt's share of a request's joules."""
+    def figures(self, c: Columns) -> dict[str, Floats]:
+        """Corrected figures by name, the batch that runs, and the prompt's share of a request's joules."""
         p = self.parameters.columns(c)
-        t = form.times(c, p)
-        tpot = t.tpot_s * self.factor("tpot", c)
-        ttft = t.ttft_s * self.factor("ttft", c)
-        power = np.minimum(form.power_w(c, p, t) * self.factor("power", c), c.work.world * c.work.tdp_w)
-        return t, {"tpot": tpot, "ttft": ttft, "power": power}, form.prefill_share(c, p, t)
+        t, time = form.times(c, p), self.factor("tpot", c)
+        watts = np.minimum(form.power_w(c, p, t) * self.factor("power", c), c.work.world * c.work.tdp_w)
+        mean = t.mean_s * time
+        return {
+            "batch": t.batch, "tpot": t.tpot_s * time, "mean": mean, "ttft": t.ttft_s * self.factor("ttft", c),
+            "power": watts, "energy": watts * mean / t.batch, "share": form.prefill_share(c, p, t),
+        }  # fmt: skip
 
     def factor(self, figure: str, c: Columns) -> Floats:
         """What the correction of a figure multiplies it with; 1 where nothing was measured."""
@@ -88,7 +95,7 @@ class Serving:
     def predict(self, columns: Columns) -> Prediction:
         """Figures of every configuration, each by its family."""
         n = len(columns)
-        out = {k: np.full(n, np.nan) for k in ("batch", "tpot", "ttft", "power", "share")}
+        out = {k: np.full(n, np.nan) for k in ("batch", "tpot", "mean", "ttft", "power", "energy", "share")}
         bands = {k: np.full(n, np.nan) for k in BANDED}
         tier = np.zeros(n, dtype=np.int64)
         kinds = np.array([FAMILIES.index(family(cell)) for cell in columns.cells])[columns.which]
@@ -96,17 +103,16 @@ class Serving:
             rows = np.flatnonzero(kinds == k)
             if rows.size:
                 self._fill(self.families[name], columns.take(rows), rows, out, bands, tier)
-        joules = out["power"] * out["tpot"] / out["batch"]
-        return Prediction(out["batch"], out["tpot"], out["ttft"], out["power"], joules, out["share"], tier, bands)
+        return Prediction(
+            out["batch"], out["tpot"], out["mean"], out["ttft"], out["power"], out["energy"], out["share"], tier, bands
+        )
 
     @staticmethod
     def _fill(
         fitted: Fitted, c: Columns, rows: NDArray[np.intp], out: dict[str, Floats], bands: dict[str, Floats],
         tier: NDArray[np.int64],
     ) -> None:  # fmt: skip
-        t, figures, share = fitted.figures(c)
-        out["batch"][rows], out["share"][rows] = t.batch, share
-        for name, values in figures.items():
+        for name, values in fitted.figures(c).items():
             out[name][rows] = values
         tier[rows] = np.array([fitted.tier(cell) for cell in c.cells])[c.which]
         for name in BANDED:
@@ -135,6 +141,7 @@ def dump(model: Serving) -> dict[str, Any]:
                 },
                 "bands": {k: [_round(x) for x in v] for k, v in f.bands.items()},
                 "seen": sorted("|".join(key) for key in f.seen),
+                "powered": sorted("|".join(key) for key in f.powered),
                 "vendors": sorted(f.vendors),
             }
             for name, f in model.families.items()
@@ -152,9 +159,15 @@ def restore(document: dict[str, Any]) -> Serving:
                              tuple(tuple(keys.split("+")) for keys in r["levels"]))
             for figure, r in d["corrections"].items()
         }  # fmt: skip
-        seen = {(gpu, model, engine) for gpu, model, engine in (key.split("|") for key in d["seen"])}
-        families[name] = Fitted(Parameters(common, d["parts"]), corrections, d["bands"], seen, set(d["vendors"]))
+        families[name] = Fitted(
+            Parameters(common, d["parts"]), corrections, d["bands"], _triples(d["seen"]), _triples(d["powered"]),
+            set(d["vendors"]),
+        )  # fmt: skip
     return Serving(families)
+
+
+def _triples(keys: list[str]) -> set[tuple[str, str, str]]:
+    return {(gpu, model, engine) for gpu, model, engine in (key.split("|") for key in keys)}
 
 
 @cache

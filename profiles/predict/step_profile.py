@@ -44,7 +44,7 @@ def step_profile(model: Serving, cell: Cell) -> Profile:
     p = fitted.parameters.columns(asked)
     step_s = float((p["host_s"] + p["layer_s"] * asked.work.layers + p["expert_layer_s"] * asked.work.expert_layers)[0])
     term = EngineTerm(step_s=digits(step_s), sequence_s=digits(float(p["sequence_s"][0])))
-    tier = fitted.tier(cell)
+    times, watts = (TIERS[fitted.tier(cell, figure)] for figure in ("tpot", "power"))
     limit_w = float(asked.work.tdp_w[0]) * cell.world
     idle_w = (cell.gpu.idle_w or 0.0) * cell.world or None
     time, power = (fitted.band(name, cell) for name in ("tpot", "power"))
@@ -52,10 +52,11 @@ def step_profile(model: Serving, cell: Cell) -> Profile:
         gpu=cell.gpu.name, model=cell.llm.name, tp=cell.world, precision=cell.linear, engine=cell.engine,
         layer="kernels",
         provenance=Provenance(
-            kind="predicted", tier=TIERS[tier], source=model.source,
+            kind="predicted", tier=max(times, watts, key=TIERS.index), source=model.source,
             licence="fitted figures only", date=datetime.now(UTC).strftime("%Y-%m-%d"),
             notes=[
                 "predicted by the serving roofline; steps are split from serving averages by the fitted form",
+                f"times {times}, watts {watts}",
                 f"loaded idle: {IDLE_SHARE:.1%} of the limit, the H100 SXM's share; not measured on this GPU",
                 "decode watts are those at a context of 1,024 tokens",
             ],

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from profiles.outputs import write_json
 from profiles.predict import doubt, form, readers
-from profiles.predict.columns import Columns, Floats
+from profiles.predict.columns import Cell, Columns, Floats
 from profiles.predict.fit import Levels, fit
 from profiles.predict.measured import Measured, Row
 from profiles.predict.predictor import BANDED, TIERS
@@ -50,15 +50,18 @@ _ENGINE = (
 _PEAKS = (
     *("compute", "expert_compute", "bandwidth", "expert_bandwidth", "kv_bandwidth", "attention", "allreduce_s", "link"),
 )
+_GPU = dict.fromkeys(_PEAKS, 0.04) | dict.fromkeys(("layer_s", "sequence_s", "expert_layer_s"), 0.03)
 LEVELS = Levels(
     {
         "engine": dict.fromkeys(_ENGINE, 0.25),
-        "gpu": dict.fromkeys(_PEAKS, 0.04) | dict.fromkeys(("layer_s", "sequence_s", "expert_layer_s"), 0.03),
+        "gpu": _GPU,
+        "model": dict.fromkeys(("layer_s", "compute", "bandwidth"), 0.1),
         "precision": {"compute": 0.3, "expert_compute": 0.3, "bandwidth": 0.1, "expert_bandwidth": 0.2},
         "source": dict.fromkeys(("layer_s", "sequence_s", "expert_layer_s", "host_s", "met"), 0.2),
         "task": {"met": 0.3, "prompt_s": 1.5},
     }
 )
+EXPERT_LEVELS = Levels({**LEVELS.of, "gpu": {name: 4.0 * sigma for name, sigma in _GPU.items()}})
 BATCH_LEVELS = Levels(  # engines of one bench, each in another version on each GPU
     {
         "engine": dict.fromkeys((*_ENGINE, "bandwidth", "host_s"), 0.5),
@@ -115,16 +118,21 @@ def train_family(name: str, rows: list[Row]) -> Fitted:
     m = Measured.of(rows)
     c, log_tpot = m.columns, np.log(m.tpot_s)
     free = _TIME if name == "dense" else (*_TIME, *_EXPERTS, *(("apart_met",) if name == "apart" else ()))
-    levels = BATCH_LEVELS if name == "batch" else LEVELS
+    levels = {"batch": BATCH_LEVELS, "dense": LEVELS}.get(name, EXPERT_LEVELS)
     p = fit(c, lambda here, q, rows: np.log(form.times(here, q).tpot_s) - log_tpot[rows], free, levels)
     found = Fitted(p)
     found.corrections["tpot"] = fit_residual(c, log_tpot - np.log(form.times(c, p.columns(c)).tpot_s))
     _fit_first(found, m)
     _fit_power(found, m)
     cells = c.cells
-    found.seen = {(cell.gpu.name, cell.llm.name, cell.engine) for cell in cells}
+    found.seen = {_seen(cell) for cell in cells}
+    found.powered = {_seen(cells[i]) for i in c.which[np.isfinite(m.power_w)]}
     found.vendors = {cell.gpu.vendor for cell in cells}
     return found
+
+
+def _seen(cell: Cell) -> tuple[str, str, str]:
+    return cell.gpu.name, cell.llm.name, cell.engine
 
 
 def _fit_first(found: Fitted, m: Measured) -> None:
@@ -176,6 +184,7 @@ def _lend_power(families: dict[str, Fitted], lender: str) -> None:
     for other in families.values():
         if "power" not in other.corrections:
             other.parameters.common |= {k: given.common[k] for k in _POWER}
+            other.powered = families[lender].powered
 
 
 def folds(rows: Sequence[Row], tier: str) -> NDArray[np.int64]:
@@ -213,8 +222,7 @@ def hold_out(rows: Rows, name: str, tier: str) -> Held:
         test = np.flatnonzero(fold == one)
         fitted = train_family(name, own.take(np.flatnonzero((fold != one) & own.sound)).rows)
         c = m.columns.take(test)
-        t, figures, _ = fitted.figures(c)
-        figures["energy"] = figures["power"] * figures["tpot"] / t.batch
+        figures = fitted.figures(c)
         for key, column in (
             ("tpot", m.tpot_s),
             ("ttft", m.ttft_s),
@@ -275,7 +283,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(argv)
     rows = gather(asked.data)
     model = train(rows)
-    held = {(name, tier): hold_out(rows, name, tier) for name in model.families for tier in TIERS[:3]}
+    held: dict[tuple[str, str], Held] = {
+        (name, tier): hold_out(rows, name, tier) for name in model.families for tier in TIERS[:3]
+    }
     set_bands(model, held)
     write_json(asked.output, dump(model))
 
