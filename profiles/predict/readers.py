@@ -1,7 +1,8 @@
 """Readers of public serving measurements: aiconfigurator's silicon_sample, ML.ENERGY, LLM-Inference-Bench.
 
 Each gives rows (`Row`) in the file's order. A row that repeats another's configuration and measurement is dropped and
-counted; every broken cell is refused with its file, line and column.
+counted (of two readings of one run's parallelism the less parallel stays, whatever the order); every broken cell is
+refused with its file, line and column.
 """
 
 from __future__ import annotations
@@ -259,8 +260,8 @@ def read(path: str | Path, kind: str) -> Read:
     if kind not in FORMATS:
         raise InputError(f"unknown format {kind!r}", mend=near_miss(kind, FORMATS))
     form = FORMATS[kind]
-    seen: set[tuple[object, ...]] = set()
-    rows, repeated, unknown, ignored = [], 0, dict[str, int](), list[str]()
+    seen: dict[tuple[object, ...], int] = {}
+    rows, repeated, unknown, ignored = list[Row](), 0, dict[str, int](), list[str]()
     for record in records(path, form.needed, form.known, ignored):
         try:
             row = form.row(record)
@@ -282,8 +283,9 @@ def read(path: str | Path, kind: str) -> Read:
         )
         if key in seen:
             repeated += 1
+            rows[seen[key]] = min(rows[seen[key]], row, key=lambda one: (one.cell.tp, one.cell.ep))
             continue
-        seen.add(key)
+        seen[key] = len(rows)
         rows.append(row)
     if not rows:
         raise InputError("no row of a known model and GPU", file=path, mend=f"is it {kind}?")
