@@ -208,6 +208,10 @@ def test_rules_of_doubt() -> None:
     assert doubt.severity(rows_of([8], [0.01], ttft_s=60.0))[1] == ["waits longer for the first token than it decodes"]
     assert doubt.severity(rows_of([1024], [0.0044]))[1] == ["more operations than the GPUs can do"]
     assert doubt.severity(rows_of([8], [0.01], unstated=True))[1] == ["concurrency not stated"]
+    twins = [*rows_of([8], [0.012]), *rows_of([8], [0.036])]
+    severe, why = doubt.severity(twins)
+    assert why == ["contradicts a row of the same configuration"] * 2
+    assert severe.tolist() == pytest.approx([3.0 / doubt.CONTRADICTS] * 2)
     jitter = doubt.severity(rows_of([8], [0.01], jitter=2.6))
     assert (jitter[1], jitter[0][0]) == (["tokens jitter though hardly a step carries a prompt"], 2.0)
 

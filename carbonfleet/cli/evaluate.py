@@ -38,6 +38,10 @@ def command(file: str, kind: str, predictor: str, as_json: bool) -> None:
         opt.warn([f"no shape known, so not scored: {names}"])
     if found.get("ignored"):
         opt.warn([f"{file}:1: columns not of this format, ignored: {', '.join(found['ignored'])}"])
+    if found.get("doubtful"):
+        first = found["doubtful"][0]
+        more = f"{len(found['doubtful'])} rows break a rule and are scored all the same; the first"
+        opt.warn([f"{more}: {file}:{first['line']}: {first['why']}"])
     if as_json:
         opt.print_json(found)
     else:

@@ -18,6 +18,10 @@ MOST = 0.05  # of a file's rows
 BUSIEST = 0.5  # share of the peak operations that no serving engine was seen to reach
 FASTEST = 0.9  # share of the data-sheet bandwidth at which weights can be read
 FALLS = 1.3  # how much slower a smaller batch may be
+TWINS, CONTRADICTS = (
+    "contradicts a row of the same configuration",
+    1.5,
+)  # how far runs of one configuration, load and lengths may be apart
 JITTER, QUIET = 1.3, 0.1  # p90 over median time between tokens while this share of steps at most carries a prompt
 
 
@@ -32,6 +36,7 @@ def severity(rows: list[Row]) -> tuple[Floats, list[str]]:
             m.ttft_s / (m.columns.output * m.tpot_s), m.ttft_s > 0
         ),
         "slower at a smaller batch": _over(_falls(rows) / FALLS, np.ones(len(rows), bool)),
+        TWINS: _over(_apart_from(rows) / CONTRADICTS, np.ones(len(rows), bool)),
         "tokens jitter though hardly a step carries a prompt": np.array([_jitter(r) for r in rows]),
     }
     table = np.stack(list(broken.values()))
@@ -82,6 +87,18 @@ def _falls(rows: list[Row]) -> Floats:
             q.tpot_s for q in series.get((r.cell, r.prompt, r.output), []) if q.batch > 1.01 * r.batch and q.tpot_s
         ]
         found.append(r.tpot_s / min(larger) if larger and r.tpot_s else 0.0)
+    return np.array(found)
+
+
+def _apart_from(rows: list[Row]) -> Floats:
+    """TPOT over that of the row of equal configuration, batch and lengths that is furthest from it, or its inverse."""
+    same: dict[tuple[Cell, float, float, float], list[float]] = defaultdict(list)
+    for r in rows:
+        same[r.cell, r.batch, r.prompt, r.output].append(r.tpot_s or np.nan)
+    found = []
+    for r in rows:
+        others = same[r.cell, r.batch, r.prompt, r.output]
+        found.append(max((r.tpot_s or np.nan) / min(others), max(others) / (r.tpot_s or np.nan)))
     return np.array(found)
 
 

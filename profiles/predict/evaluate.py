@@ -48,6 +48,8 @@ class Errors:
 def evaluate(path: str | Path, kind: str, predictor: Predictor) -> dict[str, Any]:
     """The document of `profiles evaluate`: counts, `overall` without flagged rows, `all_rows` with them, `groups`.
 
+    `flags` names the flagged rows, `doubtful` those that break a rule too but are scored, since few may be flagged.
+
     Raises:
         InputError: a file that is not of this format, or whose rows this predictor has no answer for.
     """
@@ -77,6 +79,7 @@ def evaluate(path: str | Path, kind: str, predictor: Predictor) -> dict[str, Any
         "all_rows": errors.summary(np.ones(len(rows), dtype=bool)),
         "groups": _groups(m, p, errors, flagged),
         "flags": [{"line": rows[i].line, "why": why[i]} for i in np.flatnonzero(flagged)],
+        "doubtful": [{"line": rows[i].line, "why": why[i]} for i in np.flatnonzero((severe > 0) & ~flagged)],
     }
 
 
