@@ -11,10 +11,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from profiles.importers.condense import Measured, profile
 from profiles.importers.formats import Asked
-from profiles.importers.reading import Cells, Tell, Told, only
+from profiles.importers.reading import Cells, Tell, grouped, only
 from profiles.importers.serving import Row
 from profiles.importers.work import Work
 from profiles.inputs import InputError, csv_records
@@ -109,17 +110,17 @@ def read(path: str | Path, asked: Asked) -> list[Profile]:
 
 def measured(path: str | Path, tell: Tell) -> list[Measured]:
     """The configurations with their rows; what is left out is told."""
-    told, cells, seen = Told(), dict[tuple[str, ...], list[Raw]](), set[Raw]()
-    for raw in rows(path):
-        why = "given twice, figure for figure" if replace(raw, line=0) in seen else _unfit(raw)
+    seen = set[Raw]()
+
+    def unfit(raw: Raw) -> str | None:
+        again = replace(raw, line=0) in seen
         seen.add(replace(raw, line=0))
-        if why:
-            told.add(why)
-        else:
-            key = (gpu(raw.gpu).name, model(raw.model).name, str(raw.gpus), raw.precision, raw.engine, raw.version)
-            cells.setdefault(key, []).append(raw)
-    told.say(tell)
-    return [_measured(own) for own in cells.values()]
+        return "given twice, figure for figure" if again else _unfit(raw)
+
+    def key(raw: Raw) -> tuple[Any, ...]:
+        return gpu(raw.gpu).name, model(raw.model).name, raw.gpus, raw.precision, raw.engine, raw.version
+
+    return [_measured(own) for own in grouped(rows(path), unfit, key, tell)]
 
 
 def _unfit(raw: Raw) -> str | None:

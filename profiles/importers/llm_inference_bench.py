@@ -10,10 +10,11 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from profiles.importers.condense import Measured, profile
 from profiles.importers.formats import Asked
-from profiles.importers.reading import Cells, Tell, Told, only
+from profiles.importers.reading import Cells, Tell, grouped, only
 from profiles.importers.serving import Row
 from profiles.importers.work import Work
 from profiles.inputs import InputError, csv_records, read_text
@@ -101,17 +102,11 @@ def read(path: str | Path, asked: Asked) -> list[Profile]:
 
 def measured(path: str | Path, tell: Tell) -> list[Measured]:
     """The configurations with their rows; what is left out is told."""
-    told, cells = Told(), dict[tuple[object, ...], list[Raw]]()
-    found = _with_power(list(rows(path)))
-    for raw in found:
-        why = _unfit(raw)
-        if why:
-            told.add(why)
-        else:
-            key = (gpu(raw.gpu).name, model(raw.model).name, raw.gpus, raw.framework)
-            cells.setdefault(key, []).append(raw)
-    told.say(tell)
-    return [_measured(own) for own in cells.values()]
+
+    def key(raw: Raw) -> tuple[Any, ...]:
+        return gpu(raw.gpu).name, model(raw.model).name, raw.gpus, raw.framework
+
+    return [_measured(own) for own in grouped(_with_power(list(rows(path))), _unfit, key, tell)]
 
 
 def _with_power(found: list[Raw]) -> list[Raw]:

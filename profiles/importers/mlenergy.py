@@ -14,7 +14,7 @@ from typing import Any
 
 from profiles.importers.condense import Measured, profile
 from profiles.importers.formats import Asked
-from profiles.importers.reading import Cells, Tell, Told, is_parquet, only, table_records
+from profiles.importers.reading import Cells, Tell, grouped, is_parquet, only, table_records
 from profiles.importers.serving import Row
 from profiles.importers.work import Work
 from profiles.inputs import InputError, read_json
@@ -136,16 +136,13 @@ def read(path: str | Path, asked: Asked) -> list[Profile]:
 
 def measured(path: str | Path, tell: Tell) -> list[Measured]:
     """The configurations with their rows; what is left out is told."""
-    told, cells, shapes = Told(), dict[tuple[str, ...], list[Raw]](), dict[str, Any]()
-    for raw in rows(path):
-        why = _unfit(raw, shapes)
-        if why:
-            told.add(why)
-        else:
-            key = (gpu(raw.gpu).name, shapes[raw.model].name, str(raw.gpus), raw.precision)
-            cells.setdefault(key, []).append(raw)
-    told.say(tell)
-    return [_measured(own, shapes, tell) for own in cells.values()]
+    shapes: dict[str, Any] = {}
+
+    def key(raw: Raw) -> tuple[Any, ...]:
+        return gpu(raw.gpu).name, shapes[raw.model].name, raw.gpus, raw.precision
+
+    cells = grouped(rows(path), lambda raw: _unfit(raw, shapes), key, tell)
+    return [_measured(own, shapes, tell) for own in cells]
 
 
 def _unfit(raw: Raw, shapes: dict[str, Any]) -> str | None:

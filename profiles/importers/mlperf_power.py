@@ -19,7 +19,7 @@ from pathlib import Path
 from profiles import catalog
 from profiles.catalog import Gpu
 from profiles.importers.formats import Asked
-from profiles.importers.reading import Cells, Told
+from profiles.importers.reading import Cells, grouped
 from profiles.inputs import InputError, csv_records
 from profiles.spellings import gpu
 
@@ -83,21 +83,19 @@ def nodes(path: str | Path, asked: Asked) -> list[NodePower]:
     Raises:
         InputError: see `rows`; or no node in it can be told.
     """
-    told, systems = Told(), dict[str, list[Raw]]()
-    for raw in rows(path):
-        if raw.gpu is None:
-            told.add("no GPU that is known in the system's name")
-        elif raw.time_s < LEAST_S:
-            told.add(f"shorter than {LEAST_S:g} s")
-        elif not raw.benchmark.startswith(LANGUAGE):
-            told.add("no language model: its GPUs may be far from their limit")
-        else:
-            systems.setdefault(raw.system, []).append(raw)
-    told.say(asked.tell)
-    found = [_node(own) for own in systems.values()]
+    found = [_node(own) for own in grouped(rows(path), _unfit, lambda raw: raw.system, asked.tell)]
     if not found:
         raise InputError("no node in it whose host can be told", file=path, mend="the warnings say why")
     return found
+
+
+def _unfit(raw: Raw) -> str | None:
+    """Why a run tells nothing of its host."""
+    if raw.gpu is None:
+        return "no GPU that is known in the system's name"
+    if raw.time_s < LEAST_S:
+        return f"shorter than {LEAST_S:g} s"
+    return None if raw.benchmark.startswith(LANGUAGE) else "no language model: its GPUs may be far from their limit"
 
 
 def _node(own: list[Raw]) -> NodePower:

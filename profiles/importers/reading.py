@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from profiles.inputs import InputError, csv_records
 
 Tell: TypeAlias = Callable[[str], None]
+Entry = TypeVar("Entry")
 
 
 def parquet_records(path: Path, needed: Sequence[str], what: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -101,17 +103,18 @@ def only(found: Iterable[Any], path: str | Path, what: str) -> list[Any]:
     return kept
 
 
-class Told:
-    """Hears of each reason once with the number of its rows, and passes the lines on at the end."""
-
-    def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-
-    def add(self, why: str) -> None:
-        """One more row for this reason."""
-        self._counts[why] = self._counts.get(why, 0) + 1
-
-    def say(self, tell: Tell) -> None:
-        """A line for each reason."""
-        for why, n in self._counts.items():
-            tell(f"{n} row{'s' if n > 1 else ''} left out: {why}")
+def grouped(
+    rows: Iterable[Entry], unfit: Callable[[Entry], str | None], key: Callable[[Entry], Any], tell: Tell
+) -> list[list[Entry]]:
+    """The rows of each configuration; the others are told, each reason once with the number of its rows."""
+    left: Counter[str] = Counter()
+    cells: dict[Any, list[Entry]] = {}
+    for row in rows:
+        why = unfit(row)
+        if why:
+            left[why] += 1
+        else:
+            cells.setdefault(key(row), []).append(row)
+    for why, n in left.items():
+        tell(f"{n} row{'s' if n > 1 else ''} left out: {why}")
+    return list(cells.values())
