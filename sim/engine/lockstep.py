@@ -64,8 +64,9 @@ class Rank(Instance):
             self.anchor_s = self.alarm_s
 
     def may_join(self, index: int) -> bool:
-        """Whether a request that has just come is the first that might join the batch."""
-        return self.waiting[0] == index and self.batch < self.max_seqs and (self.batching.joins or not self.batch)
+        """Whether a request that has just come is the first that might join the batch, or is to be asked for."""
+        first = self.waiting[0] == index or self.batching.eager
+        return first and self.batch < self.max_seqs and (self.batching.joins or not self.batch)
 
     @property
     def kv_now(self) -> int:
