@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from optimizer.program import Program
+from optimizer.program import Program, size_of
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -53,9 +53,8 @@ class Master:
         self._ids = np.array(program.alive)
         columns = [program.columns[k] for k in self._ids]
         self._demand, group = np.array([c.demand for c in columns]), np.array([c.option for c in columns])
-        self._cost, load = (
-            np.array(each, dtype=float) for each in ([c.cost for c in columns], [c.load for c in columns])
-        )
+        self._cost = np.array([c.cost for c in columns], dtype=float)
+        load = np.array([c.load for c in columns], dtype=float)
         load[np.isin(group, list(program.hourly))] = 0.0
         adds_to = [o if each.group is None else each.group for o, each in enumerate(program.options)]
         self._groups = max([int(group.max()) + 1, *(g + 1 for g in adds_to), len(program.running or ())])
@@ -163,7 +162,7 @@ class Master:
         lp.num_col_, lp.num_row_ = len(costs) + demands, rows
         lp.col_cost_ = np.concatenate([costs, _DEAR * np.maximum(dear, 1.0)])
         lp.col_lower_, lp.col_upper_ = np.zeros(lp.num_col_), np.concatenate([self.high, np.ones(demands)])
-        limits = [cap.limit / _size(cap.use) for cap in self._program.caps]
+        limits = [cap.limit / size_of(cap.use.values()) for cap in self._program.caps]
         served, none = np.ones(demands), np.zeros(len(self._program.links))
         free = np.full(rows - demands - len(none), -highspy.kHighsInf)
         lp.row_lower_ = np.concatenate([served, free, none])
@@ -220,7 +219,7 @@ class Master:
                     row = first + g * self._periods + p
                     entries += [(row, place, use) for place, use in [(on[p][0][0], 1.0), *there[p]]]
         for row, cap in enumerate(program.caps, self._row_of_caps()):
-            entries += [(row, o, use / _size(cap.use)) for o, use in cap.use.items()]
+            entries += [(row, o, use / size_of(cap.use.values())) for o, use in cap.use.items()]
         costs = [each.cost for each in program.options] + [cost for row in program.running or () for cost in row]
         shape = self._row_of_caps() + len(program.caps) + len(program.links), len(costs)
         rows, places, values = np.array(entries, dtype=float).reshape(-1, 3).T
@@ -230,7 +229,3 @@ class Master:
 def _matrix(rows: list[Any], places: list[Any], values: list[Floats], shape: tuple[int, int]) -> sparse.csc_matrix:
     whole = (np.concatenate(rows).astype(np.int32), np.concatenate(places).astype(np.int32))
     return sparse.csc_matrix((np.concatenate(values), whole), shape=shape)
-
-
-def _size(use: dict[int, float]) -> float:
-    return max(map(abs, use.values()), default=1.0) or 1.0

@@ -28,6 +28,7 @@ solves it.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -223,6 +224,11 @@ def level_of(
     for k, use in level.columns.items():
         drawn[program.slice_of[program.columns[k].demand]] += use * shares[k]
     return max(drawn.values())
+
+
+def size_of(values: Iterable[float]) -> float:
+    """The largest of some coefficients, to divide their row by; 1 where all are zero."""
+    return max(map(abs, values), default=1.0) or 1.0
 
 
 def relative_gap(objective: float, bound: float) -> float | None:

@@ -32,7 +32,7 @@ class _Node:
     number: int
     low: Floats = field(compare=False)
     high: Floats = field(compare=False)
-    place: int | None = field(compare=False)
+    place: int = field(compare=False)
     at: float = field(compare=False)
 
 
@@ -49,7 +49,6 @@ def sifted(program: Program, until_s: float, gap_rel: float, seek: Seek) -> tupl
     began, options = time.perf_counter(), len(program.options)
     left, master = until_s - began, Master(program)
     tree = _Tree(master, until_s, gap_rel)
-    master.solve(master.low, master.high, math.inf, until_s)
     if master.whole[:options].sum() >= _FEW:
         tree.search(began + _FIRST * left)
     if tree.open:
@@ -86,7 +85,8 @@ class _Tree:
         self.found: Plan | Taken | None = None
         self.floor = -math.inf
         self._visited = 0
-        self.open = [_Node(-math.inf, 0, master.low, master.high, None, 0.0)]
+        root = self._visit(-math.inf, master.low, master.high)
+        self.open = [root] if root is not None and master.served else []
 
     @property
     def bound(self) -> float:
@@ -123,23 +123,20 @@ class _Tree:
 
     def _branch(self, node: _Node) -> _Node | None:
         """The nearer side of a node, to go on with; the other waits."""
-        if node.place is None:
-            root = self._visit(node, node.low, node.high)
-            return root if self._master.served else None
         high, low = node.high.copy(), node.low.copy()
         high[node.place], low[node.place] = math.floor(node.at), math.ceil(node.at)
         sides = [(low, node.high), (node.low, high)]
         if node.at % 1.0 < 0.5:
             sides.reverse()
-        nearer, other = (self._visit(node, *side) for side in sides)
+        nearer, other = (self._visit(node.bound, *side) for side in sides)
         if other is not None:
             heapq.heappush(self.open, other)
         return nearer
 
-    def _visit(self, above: _Node, low: Floats, high: Floats) -> _Node | None:
+    def _visit(self, above: float, low: Floats, high: Floats) -> _Node | None:
         """A node that is worth branching; None where it is closed: whole, no better than what is known, or nothing."""
         master = self._master
-        bound = max(above.bound, master.solve(low, high, self._enough(), self._until_s))
+        bound = max(above, master.solve(low, high, self._enough(), self._until_s))
         if master.solved and bound < self._enough():
             place, self._visited = master.fraction(), self._visited + 1
             if place is not None:

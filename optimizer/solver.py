@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from optimizer.program import Cap, Level, Program, Total, objective_of, relative_gap, trimmed
+from optimizer.program import Cap, Level, Program, Total, objective_of, relative_gap, size_of, trimmed
 from profiles.inputs import CarbonfleetError
 
 # rounded: proved, but for the units kept on, which were rounded up; the gap tells what that cost
@@ -136,7 +136,7 @@ class _Model:
         self._new, self._int, self._real = self._problem.add_variable, pulp.LpInteger, pulp.LpContinuous
         self._steps = program.steps or 1
         self._slack: list[tuple[Any, float, float]] = []  # one a limit: what is missed, its weight, its size
-        self._sizes = [_size([*v.on.values(), *v.units.values(), *v.columns.values()]) for v in program.levels]
+        self._sizes = [size_of([*v.on.values(), *v.units.values(), *v.columns.values()]) for v in program.levels]
         self._variables()
         self._rows()
         self._scale = self._objective()
@@ -180,7 +180,7 @@ class _Model:
 
     def _limit(self, terms: Terms, limit: float, weight: float, whole: bool = False) -> None:
         """A row that an elastic solve may miss; grams of 1e9 are brought to the size of the solver's tolerances."""
-        size = 1.0 if whole else _size([c for _, c in terms])
+        size = 1.0 if whole else size_of(c for _, c in terms)
         terms = [(variable, c / size) for variable, c in terms]
         if self._elastic:
             kind = self._int if whole else self._real
@@ -337,11 +337,6 @@ class _Model:
         objective = sum(weight * lacks for weight, lacks in zip(weights, missing, strict=True))
         known = min(bound, objective) if math.isfinite(bound) else None
         return Solution(status, objective, known, relative_gap(objective, bound), units, shares, missing, 0.0)
-
-
-def _size(values: list[float]) -> float:
-    """The largest of some coefficients, to divide their row by."""
-    return max(map(abs, values), default=1.0) or 1.0
 
 
 def _up(value: float) -> int:
