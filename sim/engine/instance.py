@@ -10,7 +10,7 @@ from collections.abc import Callable
 from heapq import heapify
 
 from profiles.step import StepModel
-from sim.engine.clock import TIE_S
+from sim.engine.clock import TIE_S, Alarm
 from sim.engine.leap import boundary_after, boundary_s
 from sim.engine.ledger import Mark
 from sim.engine.memory import Kv
@@ -19,7 +19,50 @@ from sim.engine.stepper import DECODING, FOREVER, IDLE, NOTHING, PREFILLING, WAK
 __all__ = ["FOREVER", "IDLE", "Chunk", "Instance", "Prompt"]
 
 
-class Instance(Stepper):
+class Intervening:
+    """What an instance and a group of ranks in lockstep share: something can be done between two of their steps."""
+
+    __slots__ = ()
+    state: int
+    steps: int
+    target: int
+    alarm: Alarm
+    actions: list[Callable[[], None]]
+
+    def intervene(self, now_s: float, action: Callable[[], None]) -> None:
+        """Have `action` done at the next boundary, before what follows is planned; at once when nothing runs."""
+        if self.state == IDLE:
+            action()
+            return
+        self.actions.append(action)
+        self.alarm.callback = self._intervened
+        if self.state == DECODING and self.target - self.steps > 1:
+            self._cut(now_s, ahead=False)
+
+    def _intervened(self) -> None:
+        """A boundary with something to do: settle what ended, act, and plan anew."""
+        self.alarm.callback = self._boundary
+        self._pause()
+        actions = [*self.actions]
+        self.actions.clear()
+        for action in actions:
+            action()
+        self._boundary()
+
+    def _cut(self, now_s: float, ahead: bool) -> None:
+        """End the leap at the first boundary that sees `now_s`, or one later where steps are planned ahead."""
+        raise NotImplementedError
+
+    def _pause(self) -> None:
+        """Settle what just ended; whatever comes next is a new plan."""
+        raise NotImplementedError
+
+    def _boundary(self) -> None:
+        """Go on: settle what just ended, start what comes next."""
+        raise NotImplementedError
+
+
+class Instance(Intervening, Stepper):
     """A stepper with a queue before it: what arrives, what is admitted, and what is preempted."""
 
     __slots__ = ()
@@ -53,25 +96,6 @@ class Instance(Stepper):
             and self.batch < self.max_seqs
         ):
             self._cut(now_s, self.ahead)
-
-    def intervene(self, now_s: float, action: Callable[[], None]) -> None:
-        """Have `action` done at the next boundary, before what follows is planned; at once when nothing runs."""
-        if self.state == IDLE:
-            action()
-            return
-        self.actions.append(action)
-        self.alarm.callback = self._intervened
-        if self.state == DECODING and self.target - self.steps > 1:
-            self._cut(now_s, ahead=False)
-
-    def _intervened(self) -> None:
-        """A boundary with something to do: settle what ended, act, and plan anew."""
-        self.alarm.callback = self._boundary
-        self._pause()
-        actions, self.actions = self.actions, []
-        for action in actions:
-            action()
-        self._boundary()
 
     def _pause(self) -> None:
         """Settle what just ended; whatever comes next is a new plan."""

@@ -13,7 +13,7 @@ from functools import partial
 
 from profiles.step import Line, MixedStep, StepModel
 from sim.engine.clock import TIE_S, Alarm, Clock
-from sim.engine.instance import Instance
+from sim.engine.instance import Instance, Intervening
 from sim.engine.leap import boundary_after, boundary_s
 from sim.engine.stepper import DECODING, FOREVER, IDLE, PREFILLING, WAKING, Chunk
 
@@ -79,7 +79,7 @@ class Rank(Instance):
         return self._settled()
 
 
-class Group:
+class Group(Intervening):
     """Ranks in lockstep; a state machine like an instance's, with one alarm for all."""
 
     def __init__(self, clock: Clock, ranks: list[Rank]) -> None:
@@ -104,27 +104,13 @@ class Group:
             else:
                 self.alarm.set(now_s + TIE_S)
         elif self.state == DECODING and self.target - self.steps > 1 and rank.may_join(index):
-            self._cut(now_s, 2 if rank.ahead and rank.batch else 1)
+            self._cut(now_s, ahead=rank.ahead and rank.batch > 0)
 
-    def intervene(self, now_s: float, action: Callable[[], None]) -> None:
-        """Have `action` done at the next boundary, before what follows is planned; at once when nothing runs."""
-        if self.state == IDLE:
-            action()
-            return
-        self.actions.append(action)
-        self.alarm.callback = self._intervened
-        if self.state == DECODING and self.target - self.steps > 1:
-            self._cut(now_s, 1)
-
-    def _intervened(self) -> None:
-        self.alarm.callback = self._boundary
+    def _pause(self) -> None:
+        """As Instance's, on every rank."""
         for rank in self.ranks:
             rank.pause(self.alarm_s, self.target)
         self.state = WAKING
-        actions, self.actions = self.actions, []
-        for action in actions:
-            action()
-        self._boundary()
 
     def use(self, model: StepModel) -> None:
         """Go on with another step model."""
@@ -132,9 +118,9 @@ class Group:
         for rank in self.ranks:
             rank.model = model
 
-    def _cut(self, now_s: float, seen_after: int) -> None:
+    def _cut(self, now_s: float, ahead: bool) -> None:
         target, _ = boundary_after(*self._run, now_s, self.steps + 1, self.target)
-        target += seen_after - 1
+        target += ahead
         if target < self.target:
             self._ring(target)
 
