@@ -116,4 +116,4 @@ def compute() -> dict[str, Any]:
 
 def picture(d: dict[str, Any]) -> dict[str, Any]:
     """Carbon of a prompt."""
-    return figures(d, "chip")[next(name for name in figures(d, "chip") if name.startswith("5_prompt"))]
+    return next(chart for name, chart in figures(d, "chip").items() if name.startswith("5_prompt"))
