@@ -149,6 +149,20 @@ def test_bench_rows_by_hand(tmp_path: Path) -> None:
     assert found.energy_j_per_token == pytest.approx(250 * 12.8 / 4096)
 
 
+def test_llama_cpp_rows_are_of_one_request_whatever_their_batch_size(tmp_path: Path) -> None:
+    """The first line's throughput is 2 x 128 / latency for every Batch Size; 17 ms a step of either prompt chunk."""
+    text = (
+        "Hardware,Num of Hardware,Framework,Model,Input Output Length,Batch Size,Latency,Throughput\n"
+        "Nvidia A100 GPU,1,llama.cpp,meta-llama/Llama-2-7b-hf,128,1,4.352,58.8\n"
+        "Nvidia A100 GPU,4,llama.cpp,meta-llama/Llama-2-7b-hf,128,64,2.21,115.8\n"
+    )
+    token, chunk = readers.read(file(tmp_path, text), "llm-inference-bench").rows
+    assert (token.batch, chunk.batch) == (1, 1)
+    assert (token.tpot_s, chunk.tpot_s) == (pytest.approx(0.017), pytest.approx(0.017))
+    assert (token.prompt, chunk.prompt, chunk.output) == (1, 126, 128)
+    assert (chunk.cell.world, chunk.cell.task) == (1, "4 GPUs in turn")  # one GPU works at a time
+
+
 @pytest.mark.parametrize(
     ("kind", "text", "told"),
     [

@@ -221,15 +221,23 @@ def mlenergy(r: Record) -> Row:
 
 
 def inference_bench(r: Record) -> Row:
-    """LLM-Inference-Bench: seconds a token of a batch whose prompts start together (latency / output tokens)."""
+    """LLM-Inference-Bench: seconds a token of a batch whose prompts start together (latency / output tokens).
+
+    llama.cpp's rows are of one request on GPUs that hold layers in turn: there `Batch Size` is how many prompt tokens a
+    step takes, so its prompt is that many steps more, each as long as an output token's, and TPOT is a step's.
+    """
     llm, world = names.model(r.text("Model")), r.count("Num of Hardware")
-    engine = r.text("Framework").lower()
-    cell = Cell(names.gpu(r.text("Hardware")), llm, engine, "bf16", "bf16", "bf16", world, world, 1, False, "bench")
+    gpu, engine = names.gpu(r.text("Hardware")), r.text("Framework").lower()
     n, batch = r.number("Input Output Length"), r.number("Batch Size")
     latency = r.number("Latency")
+    prompt, steps, task = n, n, ""
+    if engine == "llama.cpp":
+        prompt, steps, batch = max(1.0, n - n / batch), n + n / batch, 1.0
+        world, task = 1, f"{world} GPUs in turn" if world > 1 else ""
     watts = r.number("avg_power") / 1e3 * world if r.text("avg_power") else None  # milliwatts of one GPU
     joules = watts * latency / (n * batch) if watts else None
-    return Row(r.line, cell, batch, n, n, latency / n, None, watts, joules, lengths_fixed=True)
+    cell = Cell(gpu, llm, engine, "bf16", "bf16", "bf16", world, world, 1, False, "bench", task)
+    return Row(r.line, cell, batch, prompt, n, latency / steps, None, watts, joules, lengths_fixed=True)
 
 
 @dataclass(frozen=True, slots=True)
