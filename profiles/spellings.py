@@ -1,4 +1,4 @@
-"""How public measurements spell GPUs and models, and which entry of the catalogue each spelling means."""
+"""How public measurements spell GPUs, models and engines, and which entry of the catalogue each spelling means."""
 
 from __future__ import annotations
 
@@ -16,31 +16,47 @@ _GPUS = {
     "b300": "b300-sxm-288gb",
     "a100": "a100-sxm-80gb",
     "v100": "v100-sxm-16gb",
+    "h100-80gb": "h100-sxm-80gb",
+    "a100-80gb": "a100-sxm-80gb",
     "rtx-pro-6000-server": "rtx-pro-6000",
     "nvidia-a100-gpu": "a100-sxm-40gb",  # LLM-Inference-Bench's machine has the 40 GB card
 }
 # Versions for chat, code or pictures share a shape; where the catalogue has no such entry, predict.names may.
 _MODELS = (
     (r"qwen3-(?:vl-|omni-|coder-)?30b-a3b", "qwen3-30b-a3b"),
-    (r"qwen3-(?:vl-)?235b-a22b", "qwen3-235b-a22b"),
+    (r"qwen3-(?:vl-)?235b", "qwen3-235b-a22b"),
     (r"qwen3-(?:vl-)?(\d+)b(?!-a)", "qwen3-{}b"),
     (r"deepseek-v3", "deepseek-v3"),
+    (r"r1-distill-llama-8b", "llama-3.1-8b"),
+    (r"r1-distill-llama-70b", "llama-3.3-70b"),
+    (r"r1-distill-qwen-(14|32)b", "qwen2.5-{}b"),
     (r"deepseek-r1(?!-distill)", "deepseek-r1"),
     (r"kimi-k2", "kimi-k2"),
     (r"llama-?(2-\d+b|3\.1-\d+b|3\.3-70b|3-\d+b|4-scout|4-maverick)", "llama-{}"),
     (r"gpt-oss-(\d+b)", "gpt-oss-{}"),
+    (r"nemotron-70b", "llama-3.1-70b"),
     (r"gemma-3-(\d+b)", "gemma-3-{}"),
     (r"mixtral-(8x\d+b)", "mixtral-{}"),
     (r"mistral-7b-v0\.1", "mistral-7b-v0.1"),
     (r"mistral-7b", "mistral-7b-v0.3"),
     (r"(?:huggyllama/)?llama-7b", "llama-7b"),
-    (r"qwen2-(\d+b)", "qwen2.5-{}"),
+    (r"(?:mistral|magistral|devstral)-small(?:-3\.\d)?-2", "mistral-small-24b"),
+    (r"mistral-large-(?:123b|instruct|24)", "mistral-large-123b"),
+    (r"qwen2-(\d+b)(?!-a)", "qwen2.5-{}"),
+    (r"qwen2\.5-(?:vl|coder)-(7|32|72)b", "qwen2.5-{}b"),
+    (r"qwq-32b", "qwen2.5-32b"),
+    (r"phi-4-reasoning", "phi-4"),
     (r"minimax-m2", "minimax-m2.5"),
+    (r"glm-4\.5-air", "glm-4.5-air"),
+    (r"glm-4\.[567](?!-(?:air|flash))", "glm-4.5"),
     (r"glm-5", "glm-5"),
     (r"qwen3-coder-480b", "qwen3-coder-480b-a35b"),
     (r"qwen3\.5-397b", "qwen3.5-397b-a17b"),
     (r"nemotron-nano-(9|12)b", "nemotron-nano-{}b-v2"),
 )
+_ENGINES = (("sglang", "sglang"), ("tensorrt", "trtllm"), ("trt", "trtllm"), ("vllm", "vllm"))
+_MAKERS = r"^(nvidia|amd|intel|habana|instinct|tesla|dgx|hgx)-"
+_BOARDS = r"-(gpu|sxm\d?|oam|ac|nvl72|hbm\de?)$"
 
 
 def gpu(name: str) -> Gpu:
@@ -50,9 +66,21 @@ def gpu(name: str) -> Gpu:
         InputError: unknown.
     """
     plain = "-".join(re.sub(r"[_\s]+", " ", name.strip().lower()).split())
-    if plain not in _GPUS:
-        plain = re.sub(r"^(nvidia|amd|habana)-", "", re.sub(r"-(gpu|sxm)$", "", plain))
-    return catalog.gpu(_GPUS.get(plain, plain))
+    while True:
+        try:
+            return catalog.gpu(_GPUS.get(plain, plain))
+        except InputError:
+            shorter = re.sub(_BOARDS, "", plain)
+            shorter = shorter if shorter != plain else re.sub(_MAKERS, "", plain)
+            if shorter == plain:
+                raise
+            plain = shorter
+
+
+def engine(name: str) -> str:
+    """The engine behind a source's name, in small letters: vllm, sglang or trtllm where it is one of these."""
+    plain = name.strip().lower()
+    return next((wanted for word, wanted in _ENGINES if word in plain), plain)
 
 
 def model(name: str) -> Llm:

@@ -49,6 +49,10 @@ _OWN = {
         _shape("glm-5", 744e9, 78, 6144, 12288, 64, 64, 192, 154880, experts=256, experts_per_token=8,
                expert_intermediate=2048, shared_intermediate=2048, dense_layers=3, q_rank=2048, kv_rank=512,
                rope_dim=64, value_dim=256),
+        _shape("glm-4.5", 355e9, 92, 5120, 12288, 96, 8, 128, 151552, experts=160, experts_per_token=8,
+               expert_intermediate=1536, shared_intermediate=1536, dense_layers=3),
+        _shape("glm-4.5-air", 106.5e9, 46, 4096, 10944, 96, 8, 128, 151552, experts=128, experts_per_token=8,
+               expert_intermediate=1408, shared_intermediate=1408, dense_layers=1),
         _shape("qwen3-coder-480b-a35b", 480e9, 62, 6144, 20480, 96, 8, 128, 151936,
                experts=160, experts_per_token=8, expert_intermediate=2560),
         _shape("qwen3.5-397b-a17b", 397e9, 60, 4096, 11264, 32, 2, 256, 248320, experts=512, experts_per_token=10,
@@ -61,8 +65,10 @@ _OWN = {
         _shape("aquila-7b", 7.3e9, 32, 4096, 11008, 32, 32, 128, 100008),
         _shape("decilm-7b", 7.04e9, 32, 4096, 14336, 32, 2, 128, 32000),
         _shape("gpt-j-6b", 6.05e9, 28, 4096, 16384, 16, 16, 256, 50400, mlp_matrices=GATED_MLP - 1),
-        _shape("opt-6.7b", 6.66e9, 32, 4096, 16384, 32, 32, 128, 50272, mlp_matrices=GATED_MLP - 1),
-        _shape("bloom-7b1", 7.07e9, 30, 4096, 16384, 32, 32, 128, 250880, mlp_matrices=GATED_MLP - 1),
+        _shape("opt-6.7b", 6.66e9, 32, 4096, 16384, 32, 32, 128, 50272, mlp_matrices=GATED_MLP - 1,
+               tied_embeddings=True),
+        _shape("bloom-7b1", 7.07e9, 30, 4096, 16384, 32, 32, 128, 250880, mlp_matrices=GATED_MLP - 1,
+               tied_embeddings=True),
     )
 }  # fmt: skip
 

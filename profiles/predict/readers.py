@@ -17,6 +17,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
+from profiles import spellings
 from profiles.inputs import InputError, near_miss, read_text
 from profiles.predict import names
 from profiles.predict.columns import Cell
@@ -167,7 +168,7 @@ def silicon(r: Record) -> Row:
         batch = max(1.0, batch / r.count("decode_num_workers"))
     source = "silicon-gap" if "gap" in r.text("silicon_data_source") else "silicon"
     kv = "fp8" if linear in ("fp8", "fp4") and not llm.moe else "bf16"  # else the larger batches would not fit
-    cell = Cell(gpu, llm, r.text("backend"), linear, experts, kv, world, tp, ep, apart, source)
+    cell = Cell(gpu, llm, spellings.engine(r.text("backend")), linear, experts, kv, world, tp, ep, apart, source)
     times = (r.number("silicon_tpot_ms") / 1e3, r.number("silicon_ttft_ms") / 1e3)
     return Row(
         r.line, cell, batch, r.number("isl"), r.number("osl"), *times, unstated=stated is None, lengths_fixed=True
@@ -227,10 +228,11 @@ def inference_bench(r: Record) -> Row:
     step takes, so its prompt is that many steps more, each as long as an output token's, and TPOT is a step's.
     """
     llm, world = names.model(r.text("Model")), r.count("Num of Hardware")
-    gpu, engine = names.gpu(r.text("Hardware")), r.text("Framework").lower()
+    gpu, engine = names.gpu(r.text("Hardware")), spellings.engine(r.text("Framework"))
     n, batch = r.number("Input Output Length"), r.number("Batch Size")
     latency = r.number("Latency")
     prompt, steps, task = n, n, ""
+    engine = {"trtllm": "tensorrt-llm"}.get(engine, engine)
     if engine == "llama.cpp":
         prompt, steps, batch = max(1.0, n - n / batch), n + n / batch, 1.0
         world, task = 1, f"{world} GPUs in turn" if world > 1 else ""

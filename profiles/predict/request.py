@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from profiles import catalog
+from profiles import catalog, spellings
 from profiles.catalog import Gpu
 from profiles.embodied import gpu_embodied, host_embodied
 from profiles.inputs import InputError
@@ -71,7 +71,7 @@ def cell(
     if not 1 <= tp <= 1024:
         raise InputError(f"tp {tp}", field="--tp", mend="give 1 to 1024")
     experts = {"fp16": "bf16", "fp32": "bf16"}.get(precision, precision)
-    return Cell(catalog.gpu(gpu), catalog.llm(model), engine.lower(), experts, experts, kv_precision, tp, tp)
+    return Cell(catalog.gpu(gpu), catalog.llm(model), spellings.engine(engine), experts, experts, kv_precision, tp, tp)
 
 
 def carbon(c: Columns, p: Prediction, place: Place) -> Carbon:
