@@ -38,6 +38,8 @@ SILICON = (
 DENSE = (
     "a,silicon_concurrency={b},vllm,meta-llama/Llama-3.1-8B,h100_sxm,bf16,agg,1024,1024,,,{b},1,1,1,1,{ttft},{tpot}\n"
 )
+BENCH = "Hardware,Num of Hardware,Framework,Model,Input Output Length,Batch Size,Latency,Throughput,avg_power\n"
+LATENCY = "Nvidia A100 GPU,1,vLLM,meta-llama/Llama-2-7b-hf,1024,4,{latency},{rate},{watts}\n"
 ENERGY = (
     "model,task,gpu_model,num_gpus,prec,par_tensor_parallel,par_expert_parallel,par_data_parallel,avg_batch_size,"
     "avg_output_len,output_throughput_tokens_per_sec,avg_power_watts,energy_per_token_joules\n"
@@ -169,13 +171,20 @@ def test_llama_cpp_rows_are_of_one_request_whatever_their_batch_size(tmp_path: P
         ("aiconfigurator", SILICON.replace("osl", "olength") + DENSE.format(b=8, ttft=50, tpot=10), "rows.csv:1: osl"),
         (
             "aiconfigurator",
-            SILICON.replace("mode,", "mode,modes,"),
-            "rows.csv:1: modes: unknown column; did you mean mode",
+            SILICON.replace("attention_dp_size", "attention_dp_sizes"),
+            "rows.csv:1: attention_dp_sizes: unknown column; did you mean attention_dp_size",
         ),
         ("aiconfigurator", SILICON + DENSE.format(b=8, ttft=50, tpot=-1), "rows.csv:2: silicon_tpot_ms: '-1' is not"),
-        ("aiconfigurator", SILICON + DENSE.format(b=8, ttft="nan", tpot=1), "rows.csv:2: silicon_ttft_ms"),
+        ("aiconfigurator", SILICON + DENSE.format(b=8, ttft=-3, tpot=1), "rows.csv:2: silicon_ttft_ms: '-3' is not"),
+        ("aiconfigurator", SILICON + DENSE.format(b=8, ttft=3, tpot=0), "rows.csv:2: silicon_tpot_ms: '0' is not"),
         ("aiconfigurator", SILICON + "a,b\n", "rows.csv:2: 2 cells under a header of 18"),
         ("aiconfigurator", SILICON, "no row of a known model"),
+        ("aiconfigurator", SILICON + 'a,"' + "x" * 140_000 + '"\n', "not CSV (field larger than field limit"),
+        (
+            "llm-inference-bench",
+            BENCH + LATENCY.format(latency=12.8, rate=640, watts=250),
+            "avg_power: 250 mW is below",
+        ),
         (
             "mlenergy",
             ENERGY + "Qwen/Qwen3-8B,gpqa,H100,1,bfloat16,1,1,1,32,800,1600,-3,0.5\n",
@@ -203,6 +212,74 @@ def test_a_foreign_column_is_told_and_not_read(tmp_path: Path, run: Callable[...
     twice = SILICON.replace("id,", "id,id,") + "x," + DENSE.format(b=8, ttft=50, tpot=10)
     with pytest.raises(InputError, match="two columns of one name"):
         readers.read(file(tmp_path, twice), "aiconfigurator")
+
+
+def test_a_column_of_a_later_dump_is_no_slip_of_the_pen(tmp_path: Path) -> None:
+    """comm_quant_mode is all but gemm_quant_mode, which is there: a column of its own."""
+    text = SILICON.replace("id,", "comm_quant_mode,id,", 1) + "half," + DENSE.format(b=8, ttft=50, tpot=10)
+    assert readers.read(file(tmp_path, text), "aiconfigurator").ignored == ["comm_quant_mode"]
+
+
+def test_figures_that_are_empty_or_zero_are_not_measured_and_told(
+    tmp_path: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
+    row = "Qwen/Qwen3-8B,gpqa,H100,1,bfloat16,1.0,,1.0,32,800,1600,{w},{j}\n"
+    text = ENERGY + row.format(w=480, j=0.3) + row.format(w=0.0, j="").replace("32", "64")
+    path = file(tmp_path, text)
+    powered, silent = readers.read(path, "mlenergy").rows
+    assert (powered.power_w, silent.power_w, silent.energy_j_per_token) == (480, None, None)
+    assert silent.tpot_s == pytest.approx(0.04)
+    code, out, told = run("profiles", "evaluate", str(path), "--format", "mlenergy", "--json")
+    assert (code, json.loads(out)["unmeasured"]) == (0, {"avg_power_watts": 1, "energy_per_token_joules": 1})
+    assert "empty or zero, taken as not measured: avg_power_watts (1 rows)" in told
+
+
+@pytest.mark.parametrize(
+    ("spelled", "meant"),
+    [
+        ("fp8_block", "fp8"),
+        ("w4a16_mxfp4", "fp4"),
+        ("NVFP4", "fp4"),
+        ("w4a16", "int4"),
+        ("int8_wo", "int8"),
+        ("", "bf16"),
+    ],
+)
+def test_precisions_as_engines_spell_them(tmp_path: Path, spelled: str, meant: str) -> None:
+    text = SILICON + DENSE.format(b=8, ttft=50, tpot=10).replace("bf16,agg,1024,1024,", f",agg,1024,1024,{spelled}")
+    assert readers.read(file(tmp_path, text), "aiconfigurator").rows[0].cell.linear == meant
+
+
+def test_gpus_in_line_are_not_scored_and_two_pools_added_up_stand_apart(tmp_path: Path) -> None:
+    head = SILICON.replace("tp_size,attention", "tp_size,pp_size,attention", 1)
+    moe = "b,silicon_concurrency=32,trtllm,deepseek-ai/DeepSeek-R1,gb200,fp4,agg,8192,1024,nvfp4,nvfp4,"
+    rows = [moe + f"32,{tp},{pp},1,{tp},1,900,{tpot}\n" for tp, pp, tpot in ((8, 1, 20), (64, 1, 21), (8, 2, 22))]
+    read = readers.read(file(tmp_path, head + "".join(rows)), "aiconfigurator")
+    assert [(r.cell.world, r.cell.apart) for r in read.rows] == [(8, False), (64, True)]
+    assert read.unknown == {"pp_size 2": 1}
+    with pytest.raises(InputError, match=r"no row of a known model and GPU \(pp_size 2\)"):
+        readers.read(file(tmp_path, head + rows[2]), "aiconfigurator")
+
+
+def test_latency_and_throughput_that_disagree_are_doubtful(tmp_path: Path) -> None:
+    text = BENCH + "".join(LATENCY.format(latency=12.8, rate=r, watts=250_000) for r in (640, 1280))
+    sound, halved = readers.read(
+        file(tmp_path, text.replace(",4,12.8,1280", ",8,12.8,640")), "llm-inference-bench"
+    ).rows
+    severe, why = doubt.severity([sound, halved])
+    assert (severe[0], why[1]) == (0.0, "latency and throughput disagree")
+    assert severe[1] == pytest.approx(2.0 / doubt.DISAGREES)
+
+
+def test_which_rows_are_flagged_does_not_hang_on_their_order() -> None:
+    many = rows_of([8] * 60, [0.010 + 1e-5 * k for k in range(60)], unstated=True)
+    severe = doubt.severity(many)[0]
+    first, last = (
+        {r.tpot_s for r, flagged in zip(rows, doubt.flags(severe, rows), strict=True) if flagged}
+        for rows in (many, many[::-1])
+    )
+    assert first == last
+    assert len(first) == 3
 
 
 def rows_of(batches: list[int], tpots: list[float], **changes: Any) -> list[Row]:

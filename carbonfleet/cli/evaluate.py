@@ -35,7 +35,10 @@ def command(file: str, kind: str, predictor: str, as_json: bool) -> None:
     found = evaluate(file, kind, predictors.load(predictor))
     if found["unknown"]:
         names = ", ".join(f"{name} ({n} rows)" for name, n in found["unknown"].items())
-        opt.warn([f"no shape known, so not scored: {names}"])
+        opt.warn([f"of no known shape, so not scored: {names}"])
+    if found.get("unmeasured"):
+        names = ", ".join(f"{name} ({n} rows)" for name, n in found["unmeasured"].items())
+        opt.warn([f"{file}: empty or zero, taken as not measured: {names}"])
     if found.get("ignored"):
         opt.warn([f"{file}:1: columns not of this format, ignored: {', '.join(found['ignored'])}"])
     if found.get("doubtful"):

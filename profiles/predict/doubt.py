@@ -7,6 +7,7 @@ break it worst are flagged and the rest are scored like any other.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,6 +23,7 @@ TWINS, CONTRADICTS = (
     "contradicts a row of the same configuration",
     1.5,
 )  # how far runs of one configuration, load and lengths may be apart
+DISAGREES = 1.1  # how far apart two columns' accounts of one figure may be
 JITTER, QUIET = 1.3, 0.1  # p90 over median time between tokens while this share of steps at most carries a prompt
 
 
@@ -37,6 +39,9 @@ def severity(rows: list[Row]) -> tuple[Floats, list[str]]:
         ),
         "slower at a smaller batch": _over(_falls(rows) / FALLS, np.ones(len(rows), bool)),
         TWINS: _over(_apart_from(rows) / CONTRADICTS, np.ones(len(rows), bool)),
+        "latency and throughput disagree": _over(
+            np.array([r.apart for r in rows]) / DISAGREES, np.ones(len(rows), bool)
+        ),
         "tokens jitter though hardly a step carries a prompt": np.array([_jitter(r) for r in rows]),
     }
     table = np.stack(list(broken.values()))
@@ -45,13 +50,22 @@ def severity(rows: list[Row]) -> tuple[Floats, list[str]]:
     return table.max(axis=0), [names[i] if table[i, n] > 0 else "" for n, i in enumerate(worst)]
 
 
-def flags(severe: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """The rows to flag: those over a limit, the worst MOST of all rows at most."""
-    most = int(MOST * len(severe))
-    order = np.argsort(-severe, kind="stable")[:most]
+def flags(severe: Floats, rows: Sequence[Row] = ()) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """The rows to flag: those over a limit, the worst MOST of all rows at most.
+
+    Of equally bad ones the rows' own figures choose, so that no order of the file does.
+    """
+    broken = np.flatnonzero(severe > 0).tolist()
+    order = sorted(broken, key=lambda i: (-severe[i], *(_own(rows[i]) if rows else ())))
     found = np.zeros(len(severe), dtype=bool)
-    found[order] = severe[order] > 0
+    found[order[: int(MOST * len(severe))]] = True
     return found
+
+
+def _own(r: Row) -> tuple[str | float, ...]:
+    c = r.cell
+    names = (c.gpu.name, c.llm.name, c.engine, c.linear, c.experts, c.task, c.source)
+    return (r.tpot_s or 0.0, r.batch, r.prompt, r.output, r.ttft_s or 0.0, c.world, c.tp, c.ep, c.apart, *names)
 
 
 def _over(ratio: Floats, where: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Floats:

@@ -58,7 +58,7 @@ def evaluate(path: str | Path, kind: str, predictor: Predictor) -> dict[str, Any
     read = readers.read(path, kind)
     rows = read.rows
     severe, why = doubt.severity(rows)
-    flagged = doubt.flags(severe)
+    flagged = doubt.flags(severe, rows)
     m = Measured.of(rows)
     p = predictor.predict(m.columns)
     errors = _errors(p, m)
@@ -75,6 +75,7 @@ def evaluate(path: str | Path, kind: str, predictor: Predictor) -> dict[str, Any
         "repeated": read.repeated,
         "unknown": read.unknown,
         "ignored": read.ignored,
+        "unmeasured": read.unmeasured,
         "overall": errors.summary(~flagged),
         "all_rows": errors.summary(np.ones(len(rows), dtype=bool)),
         "groups": _groups(m, p, errors, flagged),

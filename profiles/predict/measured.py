@@ -17,7 +17,8 @@ class Row:
     """One measured configuration; a figure is None where it was not measured.
 
     `unstated`: the load is not told by the source. `lengths_fixed`: every request had these lengths. `jitter`: 90th
-    percentile over median of the times between tokens, 0 where unknown. `line` is that of the file.
+    percentile over median of the times between tokens, 0 where unknown. `apart`: how many times a figure is another
+    column's account of it. `line` is that of the file.
     """
 
     line: int
@@ -32,6 +33,7 @@ class Row:
     unstated: bool = False
     lengths_fixed: bool = False
     jitter: float = 0.0
+    apart: float = 1.0
 
 
 @dataclass(frozen=True)

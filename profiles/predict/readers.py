@@ -11,6 +11,7 @@ import csv
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -25,10 +26,15 @@ from profiles.predict.measured import Row
 
 # ML.ENERGY does not state prompt lengths: assumed, the fit corrects each task's cost of a prompt
 PROMPTS = {"lm-arena-chat": 250.0, "gpqa": 300.0, "sourcegraph-fim": 500.0, "image-chat": 1000.0, "video-chat": 3000.0}
-_PRECISION = {
-    "fp8": "fp8", "fp8_block": "fp8", "nvfp4": "fp4", "fp4": "fp4", "mxfp4": "fp4", "int4_wo": "int4", "int4": "int4",
-    "int8": "int8", "bfloat16": "bf16", "bf16": "bf16", "float16": "bf16", "fp16": "bf16", "": "",
-}  # fmt: skip
+_SPELLED = {  # aiconfigurator's and ML.ENERGY's words, and those of vLLM and TensorRT-LLM checkpoints
+    "bf16": "bf16 bfloat16 fp16 float16 half auto",
+    "fp8": "fp8 fp8_block fp8_static fp8_ootb fp8_pb_wo fp8_e4m3 fp8_dynamic w8a8_fp8 mxfp8",
+    "fp4": "fp4 nvfp4 mxfp4 w4a16_mxfp4 w4a8_mxfp4_mxfp8 w4a8_mxfp4_fp8 w4afp8",
+    "int8": "int8 int8_wo w8a8 w8a16 sq",
+    "int4": "int4 int4_wo int4_awq w4a16 w4a16_awq awq gptq",
+    "": "",
+}
+_PRECISION = {"": ""} | {word: kind for kind, words in _SPELLED.items() for word in words.split()}
 _SILICON = (
     *("id", "silicon_data_source", "backend", "backend_version", "model_path", "system", "precision", "mode", "isl"),
     *("osl", "gemm_quant_mode", "moe_quant_mode", "silicon_ttft_ms", "silicon_tpot_ms"),
@@ -53,7 +59,10 @@ _BENCH = (
     "Throughput",
 )
 _BENCH_POWER = ("avg_power",)
-_MISSPELT = 0.85  # likeness from which an unknown column is a known one misspelt
+_MISSPELT = 0.85  # likeness from which an unknown column is a known one misspelt, where that one is missing
+_LEAST_MW = 5000.0  # no GPU under a context draws less: a smaller figure is in another unit
+_WIDEST = 16  # ways that an engine cuts attention: more are the GPUs of two pools added up
+_NOTHING = ("", "0", "0.0", "nan", "null", "none")
 Entry = TypeVar("Entry")
 
 
@@ -61,13 +70,14 @@ Entry = TypeVar("Entry")
 class Read:
     """What a file held: its rows, how many repeat others, and rows of models or GPUs without a known shape, by name.
 
-    `ignored` are columns that the format does not have.
+    `ignored` are columns that the format does not have, `unmeasured` how many cells of a figure are empty or zero.
     """
 
     rows: list[Row]
     repeated: int
     unknown: dict[str, int]
     ignored: list[str] = field(default_factory=list)
+    unmeasured: dict[str, int] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -80,10 +90,15 @@ class Record:
 
     def __init__(self, file: str | Path, line: int, cells: dict[str, str]) -> None:
         self.line, self._file, self._cells = line, file, cells
+        self.unmeasured: list[str] = []
 
     def refuse(self, field: str, what: str, mend: str | None = None) -> InputError:
         """The complaint about a cell."""
         return InputError(what, file=self._file, line=self.line, field=field, mend=mend)
+
+    def has(self, field: str) -> bool:
+        """Whether there is such a column."""
+        return field in self._cells
 
     def text(self, field: str) -> str:
         """What stands in a cell; empty where there is no such column."""
@@ -99,6 +114,13 @@ class Record:
         if not 0.0 < value < 1e15:
             raise self.refuse(field, f"{text!r} is not a number above zero", "mend the row or take it out")
         return value
+
+    def figure(self, field: str) -> float | None:
+        """A measured number above zero; None where the cell is empty or zero, which `unmeasured` then names."""
+        if self.text(field).lower() in _NOTHING:
+            self.unmeasured.append(field)
+            return None
+        return self.number(field)
 
     def count(self, field: str) -> int:
         """A whole number; empty and 0 count as one."""
@@ -123,29 +145,35 @@ def records(path: str | Path, needed: tuple[str, ...], known: tuple[str, ...], i
     """The rows of a CSV file with a header; blank lines are passed over, unknown columns go to `ignored`.
 
     Raises:
-        InputError: a needed column is missing, one is there twice or looks like a known one misspelt, a row has another
-            number of cells.
+        InputError: a needed column is missing, one is there twice or looks like a missing one misspelt, a row has
+            another number of cells, no CSV.
     """
-    reader = csv.reader(io.StringIO(read_text(path), newline=""))
-    header = [name.strip() for name in next(reader, [])]
+    (first, top), *rows = _lines(path) or [(1, [])]
+    header = [name.strip() for name in top]
+    absent = [name for name in known if name not in header]
     for column in needed:
         if column not in header:
-            raise InputError(
-                "no such column", file=path, line=1, field=column, mend=near_miss(column, header or ["an empty file"])
-            )
+            mend = near_miss(column, header or ["an empty file"])
+            raise InputError("no such column", file=path, line=first, field=column, mend=mend)
     for column in header:
-        if get_close_matches(column, known, n=1, cutoff=_MISSPELT) and column not in known:
-            raise InputError("unknown column", file=path, line=1, field=column, mend=near_miss(column, known))
+        if column not in known and get_close_matches(column, absent, n=1, cutoff=_MISSPELT):
+            raise InputError("unknown column", file=path, line=first, field=column, mend=near_miss(column, absent))
         if header.count(column) > 1:
-            raise InputError("two columns of one name", file=path, line=1, field=column, mend="rename or drop one")
+            raise InputError("two columns of one name", file=path, line=first, field=column, mend="rename or drop one")
     ignored += [column for column in header if column not in known]
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
-            continue
+    for line, cells in rows:
         if len(cells) != len(header):
-            what = f"{len(cells)} cells under a header of {len(header)}"
-            raise InputError(what, file=path, line=reader.line_num)
-        yield Record(path, reader.line_num, dict(zip(header, cells, strict=True)))
+            raise InputError(f"{len(cells)} cells under a header of {len(header)}", file=path, line=line)
+        yield Record(path, line, dict(zip(header, cells, strict=True)))
+
+
+def _lines(path: str | Path) -> list[tuple[int, list[str]]]:
+    """Number and cells of every line that is not blank."""
+    reader = csv.reader(io.StringIO(read_text(path), newline=""))
+    try:
+        return [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+    except csv.Error as error:
+        raise InputError(f"not CSV ({error})", file=path, line=reader.line_num) from error
 
 
 def silicon(r: Record) -> Row:
@@ -153,7 +181,7 @@ def silicon(r: Record) -> Row:
     mode = r.one_of("mode", {"agg": "", "disagg": "decode_"})
     world, tp, ep = _parallelism(r, mode)
     llm = names.model(r.text("model_path"))
-    apart = bool(mode) or llm.heads % tp > 0  # no engine cuts heads so: the GPUs of two pools added up
+    apart = bool(mode) or llm.heads % tp > 0 or tp > _WIDEST  # no engine cuts heads so: two pools' GPUs added up
     gpu = names.gpu(r.text("system"))
     linear, experts = r.one_of("gemm_quant_mode", _PRECISION), r.one_of("moe_quant_mode", _PRECISION)
     linear = linear or r.one_of("precision", _PRECISION) or _in_name(r.text("model_path"))
@@ -169,14 +197,17 @@ def silicon(r: Record) -> Row:
     source = "silicon-gap" if "gap" in r.text("silicon_data_source") else "silicon"
     kv = "fp8" if linear in ("fp8", "fp4") and not llm.moe else "bf16"  # else the larger batches would not fit
     cell = Cell(gpu, llm, spellings.engine(r.text("backend")), linear, experts, kv, world, tp, ep, apart, source)
-    times = (r.number("silicon_tpot_ms") / 1e3, r.number("silicon_ttft_ms") / 1e3)
+    tpot_s, ttft_ms = r.number("silicon_tpot_ms") / 1e3, r.figure("silicon_ttft_ms")
     return Row(
-        r.line, cell, batch, r.number("isl"), r.number("osl"), *times, unstated=stated is None, lengths_fixed=True
-    )
+        r.line, cell, batch, r.number("isl"), r.number("osl"), tpot_s, ttft_ms and ttft_ms / 1e3,
+        unstated=stated is None, lengths_fixed=True,
+    )  # fmt: skip
 
 
 def _parallelism(r: Record, head: str) -> tuple[int, int, int]:
     """GPUs, ways of attention and of the experts; some dumps count the same GPUs for tp and again for ep."""
+    if r.count(head + "pp_size") > 1:
+        raise names.UnknownNameError("parallelism", f"{head}pp_size {r.text(head + 'pp_size')}", "tp, dp, ep are known")
     tp, dp = r.count(head + "tp_size"), r.count(head + "attention_dp_size")
     moe_tp, ep = r.count(head + "moe_tp_size"), r.count(head + "moe_ep_size")
     if not head and r.text("attention_dp_size"):
@@ -209,8 +240,8 @@ def mlenergy(r: Record) -> Row:
         r.count("par_expert_parallel"), False, "mlenergy", task,
     )  # fmt: skip
     batch, rate = r.number("avg_batch_size"), r.number("output_throughput_tokens_per_sec")
-    watts, joules = r.number("avg_power_watts"), r.number("energy_per_token_joules")
-    if abs(watts / rate / joules - 1.0) > 0.1:
+    watts, joules = r.figure("avg_power_watts"), r.figure("energy_per_token_joules")
+    if watts and joules and abs(watts / rate / joules - 1.0) > 0.1:
         raise r.refuse(
             "energy_per_token_joules", f"{joules:g} J is not {watts:g} W over {rate:g} tokens/s", "mixed units?"
         )
@@ -236,10 +267,15 @@ def inference_bench(r: Record) -> Row:
     if engine == "llama.cpp":
         prompt, steps, batch = max(1.0, n - n / batch), n + n / batch, 1.0
         world, task = 1, f"{world} GPUs in turn" if world > 1 else ""
-    watts = r.number("avg_power") / 1e3 * world if r.text("avg_power") else None  # milliwatts of one GPU
-    joules = watts * latency / (n * batch) if watts else None
+    milliwatts = r.figure("avg_power") if r.has("avg_power") else None
+    if milliwatts and milliwatts < _LEAST_MW:
+        raise r.refuse("avg_power", f"{milliwatts:g} mW is below any GPU's idle", "is it in watts? give milliwatts")
+    watts = milliwatts and milliwatts / 1e3 * world  # of one GPU
+    joules = watts and watts * latency / (n * batch)
+    apart = 2.0 * n * batch / latency / r.number("Throughput") if r.text("Throughput") else 1.0
     cell = Cell(gpu, llm, engine, "bf16", "bf16", "bf16", world, world, 1, False, "bench", task)
-    return Row(r.line, cell, batch, prompt, n, latency / steps, None, watts, joules, lengths_fixed=True)
+    apart = max(apart, 1.0 / apart)
+    return Row(r.line, cell, batch, prompt, n, latency / steps, None, watts, joules, lengths_fixed=True, apart=apart)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,13 +307,14 @@ def read(path: str | Path, kind: str) -> Read:
         raise InputError(f"unknown format {kind!r}", mend=near_miss(kind, FORMATS))
     form = FORMATS[kind]
     seen: dict[tuple[object, ...], int] = {}
-    rows, repeated, unknown, ignored = list[Row](), 0, dict[str, int](), list[str]()
+    rows, repeated, unknown, ignored, blank = list[Row](), 0, Counter[str](), list[str](), Counter[str]()
     for record in records(path, form.needed, form.known, ignored):
         try:
             row = form.row(record)
         except names.UnknownNameError as error:
-            unknown[error.name] = unknown.get(error.name, 0) + 1
+            unknown[error.name] += 1
             continue
+        blank.update(record.unmeasured)
         c = row.cell
         key = (
             c.gpu.name,
@@ -293,10 +330,16 @@ def read(path: str | Path, kind: str) -> Read:
         )
         if key in seen:
             repeated += 1
-            rows[seen[key]] = min(rows[seen[key]], row, key=lambda one: (one.cell.tp, one.cell.ep))
+            rows[seen[key]] = min(rows[seen[key]], row, key=_reading)
             continue
         seen[key] = len(rows)
         rows.append(row)
     if not rows:
-        raise InputError("no row of a known model and GPU", file=path, mend=f"is it {kind}?")
-    return Read(rows, repeated, unknown, ignored)
+        told = f" ({', '.join(sorted(unknown))})" if unknown else ""
+        raise InputError(f"no row of a known model and GPU{told}", file=path, mend=f"is it {kind}?")
+    return Read(rows, repeated, dict(sorted(unknown.items())), ignored, dict(blank))
+
+
+def _reading(r: Row) -> tuple[object, ...]:
+    """Of two readings of one run the less parallel counts; what else may differ only settles which, in any order."""
+    return r.cell.tp, r.cell.ep, r.cell.linear, r.cell.experts, r.unstated
