@@ -250,6 +250,16 @@ def test_precisions_as_engines_spell_them(tmp_path: Path, spelled: str, meant: s
     assert readers.read(file(tmp_path, text), "aiconfigurator").rows[0].cell.linear == meant
 
 
+def test_four_bits_of_integers_are_no_floats(tmp_path: Path) -> None:
+    """Kimi K2.5's experts in int4 compute in bf16, as Gpu.flops has it; gpt-oss's in mxfp4 are fp4."""
+    row = "b,silicon_concurrency=8,vllm,{},b200_sxm,{},agg,1024,1024,{},{},8,8,1,8,1,90,9\n"
+    text = SILICON + row.format("moonshotai/Kimi-K2.5", "int4", "int4_wo", "int4_wo")
+    text += row.format("openai/gpt-oss-120b", "fp4", "nvfp4", "nvfp4").replace(",90,", ",91,")
+    kimi, oss = (r.cell for r in readers.read(file(tmp_path, text), "aiconfigurator").rows)
+    assert [(c.linear, c.experts) for c in (kimi, oss)] == [("bf16", "int4"), ("bf16", "fp4")]
+    assert kimi.gpu.flops(kimi.experts) == kimi.gpu.flops_bf16
+
+
 def test_gpus_in_line_are_not_scored_and_two_pools_added_up_stand_apart(tmp_path: Path) -> None:
     head = SILICON.replace("tp_size,attention", "tp_size,pp_size,attention", 1)
     moe = "b,silicon_concurrency=32,trtllm,deepseek-ai/DeepSeek-R1,gb200,fp4,agg,8192,1024,nvfp4,nvfp4,"

@@ -186,8 +186,8 @@ def silicon(r: Record) -> Row:
     linear, experts = r.one_of("gemm_quant_mode", _PRECISION), r.one_of("moe_quant_mode", _PRECISION)
     linear = linear or r.one_of("precision", _PRECISION) or _in_name(r.text("model_path"))
     experts = experts or linear
-    if llm.name.startswith("gpt-oss") or (linear == "int4" and llm.moe):
-        linear, experts = "bf16", "fp4"  # only the experts are published in four bits
+    if llm.name.startswith("gpt-oss") or (linear == "int4" and llm.moe):  # only the experts are published in four bits
+        linear, experts = "bf16", "int4" if linear == "int4" else "fp4"
     stated = re.search(r"silicon_concurrency=(\d+)", r.text("silicon_data_source")) or re.search(
         r"_c(\d+)_", r.text("id")
     )
