@@ -140,6 +140,12 @@ def test_mlenergy_rows_by_hand(tmp_path: Path) -> None:
     assert (found.cell.world, found.cell.tp, found.cell.ep) == (2, 2, 2)
 
 
+def test_a_task_of_unknown_prompts_is_doubtful(tmp_path: Path) -> None:
+    rows = "".join(f"Qwen/Qwen3-8B,{task},H100,1,fp8,1,1,1,32,800,1600,480,0.3\n" for task in ("gpqa", "deep-research"))
+    why = doubt.severity(readers.read(file(tmp_path, ENERGY + rows), "mlenergy").rows)[1]
+    assert why == ["", "concurrency or prompt length not stated"]
+
+
 def test_bench_rows_by_hand(tmp_path: Path) -> None:
     text = (
         "Hardware,Num of Hardware,Framework,Model,Input Output Length,Batch Size,Latency,Throughput,avg_power\n\n"
@@ -179,6 +185,12 @@ def test_llama_cpp_rows_are_of_one_request_whatever_their_batch_size(tmp_path: P
         ("aiconfigurator", SILICON + DENSE.format(b=8, ttft=3, tpot=0), "rows.csv:2: silicon_tpot_ms: '0' is not"),
         ("aiconfigurator", SILICON + "a,b\n", "rows.csv:2: 2 cells under a header of 18"),
         ("aiconfigurator", SILICON, "no row of a known model"),
+        (
+            "aiconfigurator",
+            SILICON + DENSE.format(b=8, ttft=50, tpot=9).replace(",8,1,1", ",8,,1"),
+            "2: tp_size: '' is",
+        ),
+        ("mlenergy", ENERGY + "Qwen/Qwen3-8B,gpqa,H100,0,fp8,1,1,1,32,800,1600,480,0.3\n", "2: num_gpus: '0' is"),
         ("aiconfigurator", SILICON + 'a,"' + "x" * 140_000 + '"\n', "not CSV (field larger than field limit"),
         (
             "llm-inference-bench",
@@ -308,7 +320,7 @@ def test_rules_of_doubt() -> None:
     assert doubt.severity(rows_of([8], [0.002]))[1] == ["weights read faster than memory can"]
     assert doubt.severity(rows_of([8], [0.01], ttft_s=60.0))[1] == ["waits longer for the first token than it decodes"]
     assert doubt.severity(rows_of([1024], [0.0044]))[1] == ["more operations than the GPUs can do"]
-    assert doubt.severity(rows_of([8], [0.01], unstated=True))[1] == ["concurrency not stated"]
+    assert doubt.severity(rows_of([8], [0.01], unstated=True))[1] == ["concurrency or prompt length not stated"]
     twins = [*rows_of([8], [0.012]), *rows_of([8], [0.036])]
     severe, why = doubt.severity(twins)
     assert why == ["contradicts a row of the same configuration"] * 2

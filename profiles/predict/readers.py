@@ -122,9 +122,11 @@ class Record:
             return None
         return self.number(field)
 
-    def count(self, field: str) -> int:
-        """A whole number; empty and 0 count as one."""
+    def count(self, field: str, *, stated: bool = False) -> int:
+        """A whole number; empty and 0 count as one, unless it must be `stated`."""
         text = self.text(field)
+        if stated and text in _NOTHING:
+            raise self.refuse(field, f"{text!r} is not a count", "say how many")
         try:
             value = float(text or 1)
         except ValueError:
@@ -208,7 +210,7 @@ def _parallelism(r: Record, head: str) -> tuple[int, int, int]:
     """GPUs, ways of attention and of the experts; some dumps count the same GPUs for tp and again for ep."""
     if r.count(head + "pp_size") > 1:
         raise names.UnknownNameError("parallelism", f"{head}pp_size {r.text(head + 'pp_size')}", "tp, dp, ep are known")
-    tp, dp = r.count(head + "tp_size"), r.count(head + "attention_dp_size")
+    tp, dp = r.count(head + "tp_size", stated=True), r.count(head + "attention_dp_size")
     moe_tp, ep = r.count(head + "moe_tp_size"), r.count(head + "moe_ep_size")
     if not head and r.text("attention_dp_size"):
         if moe_tp == ep > 1 and tp * dp == ep * ep:  # eight GPUs as tp 64, or as tp 1 and dp 64
@@ -229,7 +231,7 @@ def mlenergy(r: Record) -> Row:
 
     With expert parallelism attention is cut over all GPUs of a data-parallel rank, though the source says 1.
     """
-    world, dp = r.count("num_gpus"), r.count("par_data_parallel")
+    world, dp = r.count("num_gpus", stated=True), r.count("par_data_parallel")
     if world % dp:
         raise r.refuse("par_data_parallel", f"{dp} ranks on {world} GPUs")
     llm, precision = names.model(r.text("model")), r.one_of("prec", _PRECISION) or "bf16"
@@ -248,8 +250,9 @@ def mlenergy(r: Record) -> Row:
     jitter = r.number("p90_itl_ms") / r.number("median_itl_ms") if r.text("p90_itl_ms") else 0.0
     prompt = PROMPTS.get(task, PROMPTS["lm-arena-chat"])
     return Row(
-        r.line, cell, batch, prompt, r.number("avg_output_len"), batch / rate, None, watts, joules, jitter=jitter
-    )
+        r.line, cell, batch, prompt, r.number("avg_output_len"), batch / rate, None, watts, joules,
+        unstated=task not in PROMPTS, jitter=jitter,
+    )  # fmt: skip
 
 
 def inference_bench(r: Record) -> Row:
@@ -258,7 +261,7 @@ def inference_bench(r: Record) -> Row:
     llama.cpp's rows are of one request on GPUs that hold layers in turn: there `Batch Size` is how many prompt tokens a
     step takes, so its prompt is that many steps more, each as long as an output token's, and TPOT is a step's.
     """
-    llm, world = names.model(r.text("Model")), r.count("Num of Hardware")
+    llm, world = names.model(r.text("Model")), r.count("Num of Hardware", stated=True)
     gpu, engine = names.gpu(r.text("Hardware")), spellings.engine(r.text("Framework"))
     n, batch = r.number("Input Output Length"), r.number("Batch Size")
     latency = r.number("Latency")
