@@ -133,6 +133,62 @@ def test_silicon_rows_by_hand(tmp_path: Path) -> None:
     assert experts.cell.experts == "fp4"
 
 
+APART = (
+    "silicon_data_source,backend,model_path,system,precision,mode,isl,osl,gemm_quant_mode,moe_quant_mode,tp_size,"
+    "decode_num_workers,decode_tp_size,decode_attention_dp_size,silicon_ttft_ms,silicon_tpot_ms\n"
+)
+
+
+def pooled(tmp_path: Path, *rows: str) -> list[Row]:
+    """Disaggregated rows of DeepSeek-R1 in fp4 on GB200s from `engine,c,isl,osl,workers,tp,dp,ttft,tpot`."""
+    text = APART
+    for row in rows:
+        engine, c, isl, osl, rest = row.split(",", 4)
+        text += f"silicon_concurrency={c},{engine},deepseek-ai/DeepSeek-R1,gb200,fp4,disagg,{isl},{osl},nvfp4,nvfp4,"
+        text += f",{rest}\n"
+    return readers.read(file(tmp_path, text), "aiconfigurator").rows
+
+
+def test_pools_that_a_dump_does_not_tell_are_inferred_from_the_load(tmp_path: Path) -> None:
+    told, light, sglang, full, rack = pooled(
+        tmp_path,
+        "trtllm,96,1024,1024,3,8,1,200,10",
+        "trtllm,96,1024,1024,,8,1,200,11",
+        "sglang,96,1024,1024,,8,1,200,12",
+        "trtllm,4096,1024,1024,,8,1,200,13",
+        "trtllm,64,1024,1024,,32,1,200,14",
+    )
+    assert [(r.cell.tp, r.cell.world, r.batch, r.guessed) for r in (told, light, sglang, full, rack)] == [
+        (8, 8, 32, False), (8, 8, 24, True), (8, 8, 48, True), (1, 8, 4096, True), (1, 32, 64, True),
+    ]  # fmt: skip
+
+
+def test_two_accounts_of_one_run_are_one_row_and_the_fuller_one_counts(tmp_path: Path) -> None:
+    short, full = "trtllm,96,1024,1024,,8,1,200.5,10.25", "trtllm,96,1024,1024,4,1,8,200.5,10.25"
+    for accounts in ((short, full), (full, short)):
+        (run,) = pooled(tmp_path, *accounts)
+        assert (run.batch, run.cell.tp, run.cell.world, run.guessed) == (24, 1, 8, False)
+
+
+def test_weights_beyond_the_stated_gpus_are_doubtful(tmp_path: Path) -> None:
+    (run,) = pooled(tmp_path, "sglang,8,1024,1024,1,1,1,200,10")
+    assert run.unstated
+
+
+def test_expert_parallelism_counted_over_again_cuts_attention_over_the_same_gpus(tmp_path: Path) -> None:
+    moe = "b,silicon_concurrency=32,vllm,MiniMaxAI/MiniMax-M2.5,h100_sxm,fp8,agg,8192,1024,fp8,fp8,32,4,4,1,16,900,20\n"
+    (cell,) = (r.cell for r in readers.read(file(tmp_path, SILICON + moe), "aiconfigurator").rows)
+    assert (cell.world, cell.tp, cell.ep) == (4, 4, 4)
+
+
+def test_a_release_of_an_engine_has_its_own_correction() -> None:
+    known = replace(request.cell(H100, "llama-3.1-8b"), version="1.0")
+    c = Columns.of([known] * 6, [1, 4, 16, 64, 128, 256], [1024.0] * 6, [512.0] * 6)
+    r = fit_residual(c, np.full(6, 0.2))
+    same, later = (r(columns(replace(known, version=v), 32))[0] for v in ("1.0", "2.0"))
+    assert 0.0 < later < same == pytest.approx(0.2, abs=0.04)
+
+
 def test_mlenergy_rows_by_hand(tmp_path: Path) -> None:
     row = "Qwen/Qwen3-30B-A3B-Instruct-2507,lm-arena-chat,H100,2,bfloat16,1.0,2.0,1.0,32,800,1600,900,0.5625\n"
     (found,) = readers.read(file(tmp_path, ENERGY + row), "mlenergy").rows
@@ -143,7 +199,7 @@ def test_mlenergy_rows_by_hand(tmp_path: Path) -> None:
 def test_a_task_of_unknown_prompts_is_doubtful(tmp_path: Path) -> None:
     rows = "".join(f"Qwen/Qwen3-8B,{task},H100,1,fp8,1,1,1,32,800,1600,480,0.3\n" for task in ("gpqa", "deep-research"))
     why = doubt.severity(readers.read(file(tmp_path, ENERGY + rows), "mlenergy").rows)[1]
-    assert why == ["", "concurrency or prompt length not stated"]
+    assert why == ["", "concurrency, prompt length or GPUs not stated"]
 
 
 def test_bench_rows_by_hand(tmp_path: Path) -> None:
@@ -320,7 +376,7 @@ def test_rules_of_doubt() -> None:
     assert doubt.severity(rows_of([8], [0.002]))[1] == ["weights read faster than memory can"]
     assert doubt.severity(rows_of([8], [0.01], ttft_s=60.0))[1] == ["waits longer for the first token than it decodes"]
     assert doubt.severity(rows_of([1024], [0.0044]))[1] == ["more operations than the GPUs can do"]
-    assert doubt.severity(rows_of([8], [0.01], unstated=True))[1] == ["concurrency or prompt length not stated"]
+    assert doubt.severity(rows_of([8], [0.01], unstated=True))[1] == ["concurrency, prompt length or GPUs not stated"]
     twins = [*rows_of([8], [0.012]), *rows_of([8], [0.036])]
     severe, why = doubt.severity(twins)
     assert why == ["contradicts a row of the same configuration"] * 2

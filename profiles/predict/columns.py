@@ -34,8 +34,8 @@ class Cell:
     """What stays while the load changes. `world` GPUs serve together; attention is cut `tp` ways, `world / tp` times.
 
     `linear`, `experts` and `kv` are precisions; `ep` is how many groups the experts are split into. `apart` says that
-    prompts are prefilled elsewhere (disaggregated serving). `source` names who measured it and `task` what
-    was asked, where that matters.
+    prompts are prefilled elsewhere (disaggregated serving). `source` names who measured it, `task` what was asked
+    and `version` the engine's release, where that matters.
     """
 
     gpu: Gpu
@@ -50,6 +50,7 @@ class Cell:
     apart: bool = False
     source: str = ""
     task: str = ""
+    version: str = ""
 
     def __post_init__(self) -> None:
         if self.world < 1 or self.tp < 1 or self.world % self.tp:
@@ -155,6 +156,11 @@ def word(cell: Cell, key: str) -> str:
     return str(getattr(cell, key))
 
 
+def reach(gpu: Gpu) -> int:
+    """How many GPUs its fast links join."""
+    return 72 if gpu.name in _OPEN_RACK else 8
+
+
 @cache
 def _work(c: Cell) -> tuple[float, ...]:
     m, g = c.llm, c.gpu
@@ -183,13 +189,12 @@ def _work(c: Cell) -> tuple[float, ...]:
         )
     else:
         pair = prompt_pair = 4.0 * m.heads * m.head_dim
-    reach = 72 if g.name in _OPEN_RACK else 8
     return (
         m.layers, expert_layers, c.world, c.tp, dp, c.ep, linear, linear * w, head, expert, expert * e, m.experts or 1,
         m.experts_per_token or 1, a_layer * full, a_layer * m.window_layers, m.window or 1, shards, pair * full,
         prompt_pair * full, pair * m.window_layers, m.hidden, g.flops(c.linear),
         g.flops(c.experts or c.linear), g.flops_bf16, g.bandwidth_bytes_per_s, g.link_bytes_per_s,
-        float(c.world > reach), g.tdp_w or _DEFAULT_TDP_W, max(free, 0.0) / per_token, weights,
+        float(c.world > reach(g)), g.tdp_w or _DEFAULT_TDP_W, max(free, 0.0) / per_token, weights,
     )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ def severity(rows: list[Row]) -> tuple[Floats, list[str]]:
     """How many times over its limit each row is, at its worst rule (0: sound), and the name of that rule."""
     m = Measured.of(rows)
     broken = {
-        "concurrency or prompt length not stated": np.array([9.0 * bool(r.unstated) for r in rows]),
+        "concurrency, prompt length or GPUs not stated": np.array([9.0 * bool(r.unstated) for r in rows]),
         "more operations than the GPUs can do": _over(_operations(m) / BUSIEST, ~_apart(rows)),
         "weights read faster than memory can": _over(_reading(m) / FASTEST, np.ones(len(rows), bool)),
         "waits longer for the first token than it decodes": _over(

@@ -18,7 +18,7 @@ class Row:
 
     `unstated`: the load is not told by the source. `lengths_fixed`: every request had these lengths. `jitter`: 90th
     percentile over median of the times between tokens, 0 where unknown. `apart`: how many times a figure is another
-    column's account of it. `line` is that of the file.
+    column's account of it. `guessed`: how the load is shared is inferred. `line` is that of the file.
     """
 
     line: int
@@ -34,6 +34,7 @@ class Row:
     lengths_fixed: bool = False
     jitter: float = 0.0
     apart: float = 1.0
+    guessed: bool = False
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from profiles import spellings
+from profiles.catalog import Gpu
 from profiles.inputs import InputError, near_miss, read_text
+from profiles.llm import precision_bytes
 from profiles.predict import names
-from profiles.predict.columns import Cell
+from profiles.predict.columns import Cell, reach
 from profiles.predict.measured import Row
 
 # ML.ENERGY does not state prompt lengths: assumed, the fit corrects each task's cost of a prompt
@@ -62,6 +64,7 @@ _BENCH_POWER = ("avg_power",)
 _MISSPELT = 0.85  # likeness from which an unknown column is a known one misspelt, where that one is missing
 _LEAST_MW = 5000.0  # no GPU under a context draws less: a smaller figure is in another unit
 _WIDEST = 16  # ways that an engine cuts attention: more are the GPUs of two pools added up
+_LIGHT = 160_000  # tokens in flight a GPU, over the GPUs of one pool
 _NOTHING = ("", "0", "0.0", "nan", "null", "none")
 Entry = TypeVar("Entry")
 
@@ -184,7 +187,7 @@ def silicon(r: Record) -> Row:
     world, tp, ep = _parallelism(r, mode)
     llm = names.model(r.text("model_path"))
     apart = bool(mode) or llm.heads % tp > 0 or tp > _WIDEST  # no engine cuts heads so: two pools' GPUs added up
-    gpu = names.gpu(r.text("system"))
+    gpu, engine = names.gpu(r.text("system")), spellings.engine(r.text("backend"))
     linear, experts = r.one_of("gemm_quant_mode", _PRECISION), r.one_of("moe_quant_mode", _PRECISION)
     linear = linear or r.one_of("precision", _PRECISION) or _in_name(r.text("model_path"))
     experts = experts or linear
@@ -194,16 +197,33 @@ def silicon(r: Record) -> Row:
         r"_c(\d+)_", r.text("id")
     )
     batch = float(stated.group(1)) if stated else r.number(mode + "batch_size") * world / tp
-    if mode and stated:
+    guessed = bool(mode) and not r.text("decode_num_workers")
+    if guessed:
+        tp, workers = _pools(world, tp, batch * (r.number("isl") + 0.5 * r.number("osl")), gpu, engine)
+        batch = max(1.0, batch / workers)
+    elif mode and stated:
         batch = max(1.0, batch / r.count("decode_num_workers"))
     source = "silicon-gap" if "gap" in r.text("silicon_data_source") else "silicon"
     kv = "fp8" if linear in ("fp8", "fp4") and not llm.moe else "bf16"  # else the larger batches would not fit
-    cell = Cell(gpu, llm, spellings.engine(r.text("backend")), linear, experts, kv, world, tp, ep, apart, source)
+    version = r.text("backend_version")
+    cell = Cell(gpu, llm, engine, linear, experts, kv, world, tp, ep, apart, source, "", version)
+    overfull = llm.params * precision_bytes(experts) > world * gpu.memory_bytes  # so there were more GPUs
     tpot_s, ttft_ms = r.number("silicon_tpot_ms") / 1e3, r.figure("silicon_ttft_ms")
     return Row(
         r.line, cell, batch, r.number("isl"), r.number("osl"), tpot_s, ttft_ms and ttft_ms / 1e3,
-        unstated=stated is None, lengths_fixed=True,
+        unstated=stated is None or overfull, lengths_fixed=True, guessed=guessed,
     )  # fmt: skip
+
+
+def _pools(world: int, tp: int, kv_tokens: float, gpu: Gpu, engine: str) -> tuple[int, int]:
+    """Ways of attention and decode pools where a dump tells neither, from the tokens in flight.
+
+    Read off the rows that state both (docs/predict.md): pools under _LIGHT tokens a GPU cut attention over all their
+    GPUs and share the load with others, fuller or rack-wide ones keep each request on one GPU and serve alone.
+    """
+    if kv_tokens / world >= _LIGHT or (world > 8 and reach(gpu) > 8):
+        return 1, 1
+    return tp, 2 if engine == "sglang" else 4
 
 
 def _parallelism(r: Record, head: str) -> tuple[int, int, int]:
@@ -216,7 +236,7 @@ def _parallelism(r: Record, head: str) -> tuple[int, int, int]:
         if moe_tp == ep > 1 and tp * dp == ep * ep:  # eight GPUs as tp 64, or as tp 1 and dp 64
             tp, dp, moe_tp = (1, ep, 1) if dp > 1 else (ep, 1, 1)
         elif tp == dp > 1 and ep == tp * dp:
-            tp, ep = 1, dp
+            dp, ep = 1, tp
     world = max(tp * dp, moe_tp * ep)
     return -(-world // tp) * tp, tp, ep
 
@@ -318,19 +338,7 @@ def read(path: str | Path, kind: str) -> Read:
             unknown[error.name] += 1
             continue
         blank.update(record.unmeasured)
-        c = row.cell
-        key = (
-            c.gpu.name,
-            c.engine,
-            c.apart,
-            c.source,
-            c.world,
-            row.batch,
-            row.prompt,
-            row.output,
-            row.tpot_s,
-            row.ttft_s,
-        )
+        key = _run(row)
         if key in seen:
             repeated += 1
             rows[seen[key]] = min(rows[seen[key]], row, key=_reading)
@@ -343,6 +351,14 @@ def read(path: str | Path, kind: str) -> Read:
     return Read(rows, repeated, dict(sorted(unknown.items())), ignored, dict(blank))
 
 
+def _run(r: Row) -> tuple[object, ...]:
+    """What tells one run from another: two latencies that agree to nine digits are one run's, whatever else is said."""
+    c = r.cell
+    if r.tpot_s and r.ttft_s:
+        return c.gpu.name, c.llm.name, c.engine, r.prompt, r.output, f"{r.tpot_s:.8e} {r.ttft_s:.8e}"
+    return c.gpu.name, c.engine, c.source, c.world, r.batch, r.prompt, r.output, r.tpot_s
+
+
 def _reading(r: Row) -> tuple[object, ...]:
     """Of two readings of one run the less parallel counts; what else may differ only settles which, in any order."""
-    return r.cell.tp, r.cell.ep, r.cell.linear, r.cell.experts, r.unstated
+    return r.guessed, r.cell.tp, r.cell.ep, r.cell.linear, r.cell.experts, r.unstated

@@ -20,8 +20,8 @@ from profiles.predict.columns import Columns, Floats, word
 LEVELS: dict[tuple[str, ...], tuple[float, float]] = {
     ("gpu", "model"): (0.1, 0.04),
     ("gpu", "model", "engine"): (0.1, 0.04),
-    ("gpu", "model", "engine", "precision", "source", "task"): (0.1, 0.05),
-    ("gpu", "model", "engine", "precision", "source", "world", "tp", "ep", "apart"): (0.1, 0.06),
+    ("gpu", "model", "engine", "version", "precision", "source", "task"): (0.1, 0.05),
+    ("gpu", "model", "engine", "version", "precision", "source", "world", "tp", "ep", "apart"): (0.1, 0.06),
 }
 NOISE = 0.04
 _ROUNDS, _DEGREES = 6, 4.0  # of reweighting; degrees of freedom of the errors
