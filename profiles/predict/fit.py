@@ -15,16 +15,19 @@ from numpy.typing import NDArray
 from profiles.predict.columns import Columns, Floats
 from profiles.predict.form import PARAMETERS
 
-ROBUST = 0.15  # residuals beyond this weigh less and less (Cauchy)
 RIDGE = 0.01  # the weight of one sigma of deviation: that of one row that is 10 % off
 _ROUNDS, _TRIES, _STEP, _ENOUGH = 20, 8, 1e-4, 2e-4
 
 
 @dataclass(frozen=True)
 class Levels:
-    """Which parameters may differ by which word of a cell, and by how much (one sigma, in e-folds)."""
+    """Which parameters may differ by which word of a cell, and by how much (one sigma, in e-folds).
+
+    `robust`: residuals beyond it weigh less and less (Cauchy).
+    """
 
     of: Mapping[str, Mapping[str, float]]  # word -> parameter -> sigma
+    robust: float = 0.15
 
 
 @dataclass
@@ -84,6 +87,7 @@ class _Problem:
     ) -> None:  # fmt: skip
         self.c, self.residuals = c, residuals
         self.slots, self.sigmas = _slots(c, free, levels)
+        self.robust = levels.robust
         self.fixed = {k: v for k, v in base.columns(c).items() if k not in free}
         common = [np.log(PARAMETERS[name][0]) if not key else 0.0 for name, key, _, _ in self.slots]
         self.centres = np.array(common)
@@ -96,7 +100,7 @@ class _Problem:
         return self.fixed | {name: np.exp(np.clip(v, -40.0, 10.0)) for name, v in logs.items()}
 
     def cost(self, r: Floats, x: Floats) -> float:
-        return float(ROBUST**2 * np.sum(np.log1p((r / ROBUST) ** 2)) + RIDGE * np.sum(self._pull(x) ** 2))
+        return float(self.robust**2 * np.sum(np.log1p((r / self.robust) ** 2)) + RIDGE * np.sum(self._pull(x) ** 2))
 
     def _pull(self, x: Floats) -> Floats:
         return np.asarray((x - self.centres) / self.sigmas)
@@ -108,7 +112,7 @@ class _Problem:
         cost, damping = self.cost(r, x), 1e-3
         for _ in range(_ROUNDS):
             jac = self._jacobian(p, r)
-            weighted = jac * (1.0 / (1.0 + (r / ROBUST) ** 2))[:, None]
+            weighted = jac * (1.0 / (1.0 + (r / self.robust) ** 2))[:, None]
             hess = weighted.T @ jac + np.diag(RIDGE / self.sigmas**2)
             grad = weighted.T @ r + RIDGE * self._pull(x) / self.sigmas
             gained = 0.0

@@ -61,6 +61,9 @@ LEVELS = Levels(
         "task": {"met": 0.3, "prompt_s": 1.5},
     }
 )
+DENSE_LEVELS = Levels(  # few cells, so that one precision or a doubtful run is much of the evidence
+    {**LEVELS.of, "precision": {"compute": 0.4, "bandwidth": 0.2}}, robust=0.3
+)
 EXPERT_LEVELS = Levels({**LEVELS.of, "gpu": {name: 4.0 * sigma for name, sigma in _GPU.items()}})
 BATCH_LEVELS = Levels(  # engines of one bench, each in another version on each GPU
     {
@@ -120,7 +123,7 @@ def train_family(name: str, rows: list[Row]) -> Fitted:
     m = Measured.of(rows)
     c, log_tpot = m.columns, np.log(m.tpot_s)
     free = _TIME if name == "dense" else (*_TIME, *_EXPERTS, *(("apart_met",) if name == "apart" else ()))
-    levels = {"batch": BATCH_LEVELS, "dense": LEVELS}.get(name, EXPERT_LEVELS)
+    levels = {"batch": BATCH_LEVELS, "dense": DENSE_LEVELS}.get(name, EXPERT_LEVELS)
     p = fit(c, lambda here, q, rows: np.log(form.times(here, q).tpot_s) - log_tpot[rows], free, levels)
     found = Fitted(p)
     found.corrections["tpot"] = fit_residual(c, log_tpot - np.log(form.times(c, p.columns(c)).tpot_s))
