@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from profiles.outputs import write_json
-from profiles.predict import equations, train
-from profiles.predict.columns import Floats
+from profiles.predict import equations, form, train
+from profiles.predict.columns import Cell, Floats
 from profiles.predict.measured import Measured, Row
 from profiles.predict.predictor import TIERS
-from profiles.predict.serving import FAMILIES, FILE, dump
+from profiles.predict.serving import FAMILIES, FILE, dump, family, load
 
 # (family, source, tier, figure) -> aim as a fraction
 AIMS = {
@@ -90,44 +89,55 @@ def _equations(rows: list[Row]) -> dict[str, Floats]:
 
 
 def interpolated(rows: train.Rows) -> list[str]:
-    """T0: the other batch sizes of a configuration from its smallest, middle and largest.
+    """T0: a configuration's other batch sizes from its smallest, its largest and the nearest to their geometric mean.
 
     A jump: more time than in proportion to the batch, which no engine needs that keeps its ways. `apart` leaves out the
     rows between the two known batches between which there is one.
     """
-    series: dict[object, list[Row]] = defaultdict(list)
+    series: dict[Cell, list[Row]] = defaultdict(list)
     for r, flagged in zip(rows.rows, rows.flagged.tolist(), strict=True):
         if r.cell.source == "mlenergy" and not flagged:
             series[r.cell].append(r)
-    errors: dict[tuple[str, str], list[tuple[float, float, bool]]] = defaultdict(list)
-    for own in series.values():
-        own.sort(key=lambda r: r.batch)
-        if len(own) < 4:
-            continue
-        kept = [own[0], own[len(own) // 2], own[-1]]
-        b = [r.batch for r in kept]
-        jumps = [(q.batch, r.batch) for q, r in pairwise(own) if r.tpot_s / q.tpot_s > r.batch / q.batch > 1.03]  # type: ignore[operator]
-        kind = "moe" if own[0].cell.llm.moe else "dense"
-        for r in own:
-            if r not in kept:
-                time = float(np.interp(r.batch, b, [k.tpot_s for k in kept]))  # type: ignore[arg-type]
-                watts = float(np.interp(np.log2(r.batch), np.log2(b), [k.power_w for k in kept]))  # type: ignore[arg-type]
-                low, high = (b[0], b[1]) if r.batch < b[1] else (b[1], b[2])
-                apart = any(low <= x and y <= high for x, y in jumps)
-                errors[own[0].cell.gpu.name, kind].append((time / r.tpot_s - 1.0, watts / r.power_w - 1.0, apart))  # type: ignore[operator]
+    errors: dict[tuple[str, str], list[Floats]] = defaultdict(list)
+    for cell, own in series.items():
+        if len(own) >= 4:
+            own.sort(key=lambda r: r.batch)
+            errors[cell.gpu.name, "moe" if cell.llm.moe else "dense"].append(_between(Measured.of(own)))
     lines = [
-        "| T0 | GPU | aim time | time MAPE | jumps apart | median | aim power | power | jumps apart | rows | jumps |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| T0 | GPU | aim time | time | jumps apart | median | aim power | power | jumps apart | time known | rows | jumps |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for (gpu, kind), own_errors in sorted(errors.items()):
-        t, w, apart = np.abs(np.array(own_errors)).T
+    for (gpu, kind), tables in sorted(errors.items()):
+        t, w, known, apart = np.concatenate(tables, axis=1)
         smooth = apart == 0
         aim = {"h100-sxm-80gb": 0.03, "b200-sxm-180gb": 0.08}.get(gpu) if kind == "dense" else None
         cells = [kind, gpu, percent(aim), percent(t.mean()), percent(t[smooth].mean()), percent(float(np.median(t))),
-                 percent(0.03 if aim else None), percent(w.mean()), percent(w[smooth].mean()), str(len(t)),
-                 str(int(apart.sum()))]  # fmt: skip
+                 percent(0.03 if aim else None), percent(w.mean()), percent(w[smooth].mean()),
+                 percent(known[smooth].mean()), str(len(t)), str(int(apart.sum()))]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return lines
+
+
+def _between(m: Measured) -> Floats:
+    """Of one configuration by batch: errors of time, of watts, of watts with time known; whether a jump is near."""
+    batch, time_s, power_w = m.columns.batch, m.tpot_s, m.power_w
+    middle = 1 + int(np.argmin(np.abs(np.log(batch[1:-1]) - 0.5 * np.log(batch[0] * batch[-1]))))
+    three, last = [0, middle, len(batch) - 1], len(batch) - 1
+    line = np.interp(batch, batch[three], time_s[three])
+    watts = np.interp(np.log(batch), np.log(batch[three]), power_w[three])
+    physical = _common_watts(m)
+    known = physical * np.interp(batch, batch[three], (power_w / physical)[three])
+    jump = (time_s[1:] / time_s[:-1] > batch[1:] / batch[:-1]) & (batch[1:] > 1.03 * batch[:-1])
+    apart = np.array([jump[:middle].any() if k < middle else jump[middle:].any() for k in range(len(batch))])
+    errors = [np.abs(line / time_s - 1.0), np.abs(watts / power_w - 1.0), np.abs(known / power_w - 1.0), apart]
+    return np.delete(np.array(errors), [0, middle, last], axis=1)
+
+
+def _common_watts(m: Measured) -> Floats:
+    """The power form at the measured times, with what all GPUs and engines share of the shipped efficiencies."""
+    common = load().families[family(m.columns.cells[0])].parameters.common
+    p = {name: np.full(len(m), np.exp(value)) for name, value in common.items()}
+    return form.power_w(m.columns, p, form.times(m.columns, p), m.tpot_s)
 
 
 def main() -> None:
