@@ -104,7 +104,8 @@ def interpolated(rows: train.Rows) -> list[str]:
             own.sort(key=lambda r: r.batch)
             errors[cell.gpu.name, "moe" if cell.llm.moe else "dense"].append(_between(Measured.of(own)))
     lines = [
-        "| T0 | GPU | aim time | time | jumps apart | median | aim power | power | jumps apart | time known | rows | jumps |",
+        "| T0 | GPU | aim time | time | jumps apart | median "
+        "| aim power | power | jumps apart | time known | rows | jumps |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (gpu, kind), tables in sorted(errors.items()):

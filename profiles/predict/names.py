@@ -1,8 +1,8 @@
 """How public measurements name models, GPUs and engines, and which catalogue entry each name means.
 
 Models whose layers are not all attention (state-space or linear attention) are no catalogue entries: their shapes are
-approximated here, such layers being counted as attention over a window of 128 tokens. Shapes in `_OWN` are recalled,
-not read again: they serve to score rows of these models, no more.
+approximated here, such layers being counted as attention over a window of as many bytes as their state, weights that a
+shape has no column for as a wider (or shared) MLP. Shapes in `_OWN` serve to score rows of these models, no more.
 """
 
 from __future__ import annotations
@@ -35,10 +35,13 @@ class UnknownNameError(InputError):
 
 def _shape(name: str, params: float, *shape: int, **more: Any) -> Llm:
     layers, hidden, intermediate, heads, kv_heads, head_dim, vocab = shape
+    told = f"{more.pop('read', 'recalled, verify')}; layers without full attention approximated"
     return Llm(
-        name, (), layers, hidden, intermediate, heads, kv_heads, head_dim, vocab, int(params), 1 << 20,
-        "recalled, verify: published configurations, layers without full attention approximated", **more,
-    )  # fmt: skip
+        name, (), layers, hidden, intermediate, heads, kv_heads, head_dim, vocab, int(params), 1 << 20, told, **more
+    )
+
+
+_READ = {"read": "config.json as repeated by aiconfigurator, NeMo Automodel, Megatron Bridge or slime"}
 
 
 _OWN = {
@@ -57,6 +60,29 @@ _OWN = {
                experts=160, experts_per_token=8, expert_intermediate=2560),
         _shape("qwen3.5-397b-a17b", 397e9, 60, 4096, 11264, 32, 2, 256, 248320, experts=512, experts_per_token=10,
                expert_intermediate=1024, shared_intermediate=1024, window=2048, window_layers=45),
+        _shape("glm-4.5", 353e9, 92, 5120, 12288, 96, 8, 128, 151552, experts=160, experts_per_token=8,
+               expert_intermediate=1536, shared_intermediate=1536, dense_layers=3, **_READ),
+        _shape("glm-4.5-air", 106.9e9, 46, 4096, 10944, 96, 8, 128, 151552, experts=128, experts_per_token=8,
+               expert_intermediate=1408, shared_intermediate=1408, dense_layers=1, **_READ),
+        _shape("qwen3-next-80b-a3b", 79.7e9, 48, 2048, 7765, 16, 2, 256, 151936, experts=512, experts_per_token=10,
+               expert_intermediate=512, shared_intermediate=2645, window=1024, window_layers=36, **_READ),
+        _shape("qwen3.5-27b", 26.9e9, 64, 5120, 19989, 24, 4, 256, 248320, window=768, window_layers=48, **_READ),
+        _shape("qwen3.5-35b-a3b", 34.7e9, 40, 2048, 6748, 16, 2, 256, 248320, experts=256, experts_per_token=8,
+               expert_intermediate=512, shared_intermediate=2652, window=1024, window_layers=30, **_READ),
+        _shape("qwen3.5-122b-a10b", 122e9, 48, 3072, 12715, 32, 2, 256, 248320, experts=256, experts_per_token=8,
+               expert_intermediate=1024, shared_intermediate=4523, window=2048, window_layers=36,
+               read="model card (layers, heads, experts), widths that give its total"),
+        _shape("mimo-v2-flash", 309e9, 48, 4096, 16384, 64, 4, 160, 152576, experts=256, experts_per_token=8,
+               expert_intermediate=2048, dense_layers=1, window=256, window_layers=39, **_READ),
+        _shape("step-3.5-flash", 196e9, 45, 4096, 11264, 64, 8, 128, 128896, experts=288, experts_per_token=8,
+               expert_intermediate=1280, shared_intermediate=1280, dense_layers=3, window=512, window_layers=33,
+               **_READ),
+        _shape("nemotron-3-nano-30b-a3b", 31.6e9, 29, 2688, 10910, 32, 2, 128, 131072, mlp_matrices=GATED_MLP - 1,
+               experts=128, experts_per_token=6, expert_intermediate=1856, shared_intermediate=3712, dense_layers=6,
+               window=2048, window_layers=23, **_READ),
+        _shape("nemotron-super-49b", 49.9e9, 80, 8192, 18153, 64, 8, 128, 128256, window=1, window_layers=31, **_READ),
+        _shape("llama-3.2-11b-vision", 9.78e9, 40, 4096, 14336, 32, 8, 128, 128256),
+        _shape("gemma-7b", 8.54e9, 28, 3072, 24576, 16, 16, 256, 256000, tied_embeddings=True, **_READ),
         _shape("nemotron-nano-9b-v2", 8.9e9, 56, 4480, 8680, 40, 8, 128, 131072, mlp_matrices=GATED_MLP - 1,
                window=1328, window_layers=52),
         _shape("nemotron-nano-12b-v2", 12.3e9, 62, 5120, 11080, 40, 8, 128, 131072, mlp_matrices=GATED_MLP - 1,

@@ -14,8 +14,7 @@ NAMES = {-1: "llama-2-70b", 0: "llama-2-7b", 1: "internlm-20b"}  # by the releas
 GPUS_TOGETHER = 4  # "num" in the repository's table of hardware
 LIFETIME_YEARS = 5.0  # LLMCarbon's, whose embodied model the authors use
 
-# The released columns of prompt and output are standardised, in steps of 1/1121.1 and 1/164.4: whole tokens of the
-# spread that the Azure 2023 conversation trace has (1,109 and 163), whose means stand here.
+# Every released pair of prompt and output is a request of the Azure 2023 conversation trace, whose means stand here.
 PROMPT_TOKENS, OUTPUT_TOKENS = 1155, 211
 BATCHES = (1, 8, 32)
 ZONES = ("QC", "CISO", "PACE")  # ours: those of HotCarbon'24, since the paper's intensities could not be read

@@ -1,6 +1,6 @@
 """Predictors on LLMCO2's released rows, by split. Labels have no unit, so only relative errors mean anything.
 
-`line of few` is `profiles evaluate` on the file, `form` a line a model on all rows of the fitted part, `forest` and
+`form of few` is `profiles evaluate` on the file, `form` the same on all rows of the fitted part, `forest` and
 `networks` are the paper's own kinds of predictor, which need scikit-learn and torch.
 """
 
@@ -16,16 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from carbonfleet.reproduce.llmco2.paper import AIMS, NAMES, PROMPT_TOKENS
+from carbonfleet.reproduce.llmco2.paper import AIMS, NAMES
 from profiles.inputs import InputError
 from profiles.predict import graph, llmco2
 from profiles.predict.columns import Floats
 
 Bools = NDArray[np.bool_]
 FILES, GRAPHS = ("train", "validation", "test"), "kernel_graphs.npz"
-SEED, TREES, EPOCHS, BATCH, FIVE = 0, 50, 50, 512, 5  # trees, epochs and batch are the authors'
+SEED, TREES, EPOCHS, BATCH, FIVE = 0, 50, 100, 128, 5  # trees are the authors'; their epochs and batch: 50, 512
+PERIODS = (16.0, 32.0, 64.0, 128.0, 256.0)  # tokens, of matrix tiles
 KERNELS = 15  # of prefill and of decode each: the second half is decode's
-WINDOW, ENOUGH = 4096.0, 50  # labels saturate at 4,096 tokens; rows of a model that make a line of its own
 NETWORKS_ON = ("released", "longest")  # seconds each; the other splits in benchmarks.train_graph
 
 
@@ -43,14 +43,12 @@ class Rows:
     @property
     def prompt(self) -> Floats:
         """Tokens of each prompt."""
-        column = self.facts[:, llmco2.PROMPT]
-        return np.asarray(PROMPT_TOKENS + column / _step(column))
+        return llmco2.lengths(self.facts)[0]
 
     @property
     def output(self) -> Floats:
-        """Tokens of each output above the shortest, which has 1 here."""
-        column = self.facts[:, llmco2.OUTPUT]
-        return np.asarray((column - column.min()) / _step(column) + 1.0)
+        """Tokens of each output."""
+        return llmco2.lengths(self.facts)[1]
 
 
 @dataclass(frozen=True)
@@ -117,6 +115,7 @@ Predictor = Callable[[Rows, Split, int], Floats]
 
 
 def _networks(rows: Rows, split: Split, k: int) -> Floats:
+    """The networks' factor on padded tokens or on steps; a model of few rows is left out and scaled by these."""
     import torch
 
     from carbonfleet.reproduce.llmco2.networks import learn
@@ -124,12 +123,24 @@ def _networks(rows: Rows, split: Split, k: int) -> Floats:
     assert rows.nodes is not None
     assert rows.near is not None
     torch.set_num_threads(1)
-    y = np.log(rows.labels[:, k])
-    middle, spread = y[split.fitted].mean(), y[split.fitted].std()
-    weights = learn(rows.nodes[split.fitted], rows.near, rows.facts[split.fitted],
-                    (y[split.fitted] - middle) / spread, EPOCHS, BATCH)  # fmt: skip
-    found = graph.forward(weights, rows.nodes[split.held], rows.near, rows.facts[split.held])
-    return np.asarray(np.exp(found * spread + middle))
+    few = np.isin(rows.model, [m for m in NAMES if (split.fitted & (rows.model == m)).sum() <= FIVE])
+    own, seen, work = split.fitted & ~few, _seen(rows), llmco2.work(rows.facts)[k]
+    y = np.log(rows.labels[:, k] / work)
+    middle, spread = y[own].mean(), y[own].std()
+    weights = learn(rows.nodes[own], rows.near, seen[own], (y[own] - middle) / spread, EPOCHS, BATCH)
+    found = graph.forward(weights, rows.nodes, rows.near, seen) * spread + middle
+    if (known := split.fitted & few).any():
+        found += np.median((y - found)[known])
+    return np.asarray(np.exp(found[split.held]) * work[split.held])
+
+
+def _seen(rows: Rows) -> Floats:
+    """What the networks see of a request: the model's columns, lengths, and where the prompt lies within a tile."""
+    padded, steps, attended = llmco2.work(rows.facts)
+    lengths = np.log2([rows.prompt, padded, rows.output]) / 2.0 - 4.0
+    turns = 2.0 * np.pi * np.ceil(rows.prompt / llmco2.PADDED) * llmco2.PADDED / np.array(PERIODS)[:, None]
+    seen = [rows.facts[:, llmco2.MODEL : llmco2.PROMPT].T, lengths, [padded / 2e3, attended / steps / 2e3]]
+    return np.concatenate([*seen, np.sin(turns), np.cos(turns)]).T
 
 
 def _forest(rows: Rows, split: Split, k: int) -> Floats:
@@ -141,38 +152,19 @@ def _forest(rows: Rows, split: Split, k: int) -> Floats:
 
 
 def _form(rows: Rows, split: Split, k: int) -> Floats:
-    """A model's own line, prompts cut where labels saturate; a model of few rows has a multiple of the others'."""
-    near, out, labels = np.minimum(rows.prompt, WINDOW) / 1e3, rows.output / 1e2, rows.labels[:, k]
-    ones = np.ones(len(near))
-    basis = np.stack([[ones, near, near**2], [ones, out, out * near, out * out]][k], axis=1)
-    lines: dict[int, Floats] = {}
-    for model in NAMES:
-        own = split.fitted & (rows.model == model)
-        if own.sum() > ENOUGH:
-            lines[model] = _line(basis[own], labels[own])
-    guess = np.full(len(ones), np.nan)
-    for model in NAMES:
-        own, few = rows.model == model, split.fitted & (rows.model == model)
-        if model in lines:
-            guess[own] = basis[own] @ lines[model]
-        else:
-            others = np.mean([basis @ line for line in lines.values()], axis=0)
-            guess[own] = others[own] * (np.exp(np.mean(np.log(labels[few] / others[few]))) if few.any() else 1.0)
-    return np.asarray(np.maximum(guess[split.held], 1e-3))
-
-
-def _line(basis: Floats, y: Floats) -> Floats:
-    """Least squares of relative errors, made robust by rounds of reweighting."""
-    weight = 1.0 / y
-    for _ in range(12):
-        line = np.linalg.lstsq(basis * weight[:, None], y * weight, rcond=None)[0]
-        weight = 1.0 / y / np.sqrt(1.0 + ((basis @ line / y - 1.0) / 0.02) ** 2)
-    return np.asarray(line)
-
-
-def _step(column: Floats) -> float:
-    """The step of a standardised column of whole numbers."""
-    return float(np.min(np.diff(np.unique(np.round(column, 5)))))
+    """Each model's own form; the mean of the others' without rows, and for decode scaled where there are few."""
+    owned = {model: np.flatnonzero(split.fitted & (rows.model == model)) for model in NAMES}
+    told = {model: llmco2.fit(rows.facts[own], rows.labels[own])(rows.facts)[:, k]
+            for model, own in owned.items() if own.size}  # fmt: skip
+    others = np.mean([column for model, column in told.items() if owned[model].size > FIVE], axis=0)
+    guess = others.copy()
+    for model, own in owned.items():
+        here = rows.model == model
+        if own.size > FIVE or (own.size and k == 0):
+            guess[here] = told[model][here]
+        elif own.size:
+            guess[here] *= np.median(rows.labels[own, k] / others[own])
+    return np.asarray(guess[split.held])
 
 
 def predictors(rows: Rows) -> tuple[dict[str, Predictor], list[str]]:
@@ -193,7 +185,7 @@ def predictors(rows: Rows) -> tuple[dict[str, Predictor], list[str]]:
 
 
 def facts(folder: Path) -> tuple[dict[str, Any], list[tuple[int, str]], list[str]]:
-    """What the rows are, with the line of few on the test rows; the scores to be made (`score`); what is left out.
+    """What the rows are, with the form of few on the test rows; the scores to be made (`score`); what is left out.
 
     Raises:
         InputError: see `read`.
@@ -205,7 +197,7 @@ def facts(folder: Path) -> tuple[dict[str, Any], list[tuple[int, str]], list[str
     jobs = [
         (k, name) for k, split in enumerate(ways) for name in asked if name != "networks" or split.aim in NETWORKS_ON
     ]
-    table = [_row(ways[0], "line of few", errors, few["scored"])]
+    table = [_row(ways[0], "form of few", errors, few["scored"])]
     return {"rows": len(rows.facts), **_repeats(rows), "table": table}, jobs, why
 
 

@@ -106,7 +106,7 @@ def _released(released: Document | None) -> Iterable[Block]:
     if released is None:
         yield Text("Not given.")
         return
-    yield Text("Means of abs(prediction / label - 1); the labels' unit is not documented. Line of few: eight rows.")
+    yield Text("Means of abs(prediction / label - 1); the labels have no unit. Form of few: eight rows a model.")
     rows = [
         [row["split"], row["predictor"], str(row["rows"]), *_beside(row, "prefill"), *_beside(row, "decode")]
         for row in released["table"]

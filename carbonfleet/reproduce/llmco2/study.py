@@ -120,7 +120,7 @@ def _missing(asked: Setting) -> Iterable[str]:
 
 def _assumed() -> Iterable[tuple[str, str, str, str]]:
     yield ("lengths", f"{PROMPT_TOKENS:,} tokens in, {OUTPUT_TOKENS} out", "derived",
-           "the released columns step as the Azure 2023 conversation trace does; its means")  # fmt: skip
+           "every released pair of lengths is one of the Azure 2023 conversation trace; its means")  # fmt: skip
     yield ("GPUs together", f"tp {GPUS_TOGETHER}", "repository", "its table of hardware says num 4")
     yield ("precision", requests.PRECISION, "assumed", "the repository's table has fp16 rates")
     yield ("batches", ", ".join(map(str, BATCHES)), "assumed", "the released rows hold one a model, not stated")
