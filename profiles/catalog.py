@@ -264,6 +264,11 @@ def llms() -> dict[str, Llm]:
     return _all("llms")
 
 
+def llms_of(folder: Path) -> dict[str, Llm]:
+    """Every LLM of a folder's llms.csv, which has the shipped table's columns."""
+    return _load(folder, "llms")
+
+
 def gpu(name: str) -> Gpu:
     """A GPU by name or alias; case, spaces and underscores do not matter.
 
