@@ -128,9 +128,9 @@ def work(facts: Floats) -> tuple[Floats, Floats, Floats]:
 
 def fit(facts: Floats, labels: Floats) -> Callable[[Floats], Floats]:
     """One model's form from rows of it: what gives both labels of any rows' features."""
-    tried = [(float(knee), _line(_prefill(facts, knee), labels[:, 0])) for knee in _KNEES]
+    tried = [(float(knee), line(_prefill(facts, knee), labels[:, 0])) for knee in _KNEES]
     knee, prefill = min(tried, key=lambda one: _miss(_prefill(facts, one[0]) @ one[1] / labels[:, 0]))
-    decode = _line(_decode(facts), labels[:, 1])
+    decode = line(_decode(facts), labels[:, 1])
     known, which = np.unique(_eights(facts), return_inverse=True)
     least = 0.01 * labels.min(axis=0)  # a line of few rows may cross zero
     off = labels[:, 0] / np.maximum(_prefill(facts, knee) @ prefill, least[0])
@@ -157,7 +157,7 @@ def _decode(facts: Floats) -> Floats:
     return np.stack(work(facts)[1:], axis=1) / [1e2, 1e5]
 
 
-def _line(basis: Floats, y: Floats) -> Floats:
+def line(basis: Floats, y: Floats) -> Floats:
     """Least squares of relative errors, made robust by rounds of reweighting."""
     weight = 1.0 / y
     for _ in range(12):
