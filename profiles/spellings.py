@@ -69,15 +69,17 @@ def gpu(name: str) -> Gpu:
         InputError: unknown.
     """
     plain = "-".join(re.sub(r"[_\s]+", " ", name.strip().lower()).split())
+    unknown: InputError | None = None
     while True:
         try:
             return catalog.gpu(_GPUS.get(plain, plain))
-        except InputError:
-            shorter = re.sub(_BOARDS, "", plain)
-            shorter = shorter if shorter != plain else re.sub(_MAKERS, "", plain)
-            if shorter == plain:
-                raise
-            plain = shorter
+        except InputError as error:
+            unknown = unknown or error
+        shorter = re.sub(_BOARDS, "", plain)
+        shorter = shorter if shorter != plain else re.sub(_MAKERS, "", plain)
+        if shorter == plain:
+            raise unknown
+        plain = shorter
 
 
 def engine(name: str) -> str:
