@@ -525,3 +525,18 @@ def test_a_run_on_ones_own_gpu_and_model_says_so_and_can_be_verified(tmp_path: P
         run(scenario.read(tmp_path / "scenario.yaml").model_copy(update={"own_catalog": None}))
     (tmp_path / "mine" / "gpus.csv").unlink()
     assert "gpus.csv: is missing" in verify(tmp_path / "out").inputs[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "fp8", "fp4"),
+    [
+        ("h200-sxm-141gb", 1978.8, 1978.8),
+        ("rtx-pro-6000", 1007.6, 2015.2),
+        ("gaudi3", 1835, 1835),
+        ("mi355x", 5034, 10068),
+    ],
+)
+def test_tensor_cores_gain_speed_down_to_their_least_bits(name: str, fp8: float, fp4: float) -> None:
+    """Dense tera-operations of the data sheets: Gaudi 3 has one rate for bf16 and fp8, workstation cards know fp4."""
+    found = catalog.gpu(name)
+    assert [found.flops(precision) / 1e12 for precision in ("fp8", "fp4")] == pytest.approx([fp8, fp4])
