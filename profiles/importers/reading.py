@@ -12,6 +12,7 @@ from profiles.inputs import InputError, csv_records
 
 Tell: TypeAlias = Callable[[str], None]
 Entry = TypeVar("Entry")
+_MEND = "mend the row or take it out"
 
 
 def parquet_records(path: Path, needed: Sequence[str], what: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -56,6 +57,10 @@ class Cells:
         """The complaint about a cell."""
         return InputError(what, file=self.file, line=self.line, field=field, mend=mend)
 
+    def __contains__(self, field: str) -> bool:
+        """Whether there is such a column."""
+        return field in self._cells
+
     def text(self, field: str, default: str = "") -> str:
         """A cell's text."""
         value = self._cells.get(field)
@@ -65,7 +70,8 @@ class Cells:
         """A finite number above `low` (or equal to it, where `zero` is allowed)."""
         value = self.maybe(field)
         if value is None or not (value > low or (zero and value == low)):
-            raise self.refuse(field, f"{self.text(field)!r} is not a number {'from' if zero else 'above'} {low:g}")
+            what = f"{self.text(field)!r} is not a number {'from' if zero else 'above'} {low:g}"
+            raise self.refuse(field, what, _MEND)
         return value
 
     def maybe(self, field: str) -> float | None:
@@ -78,7 +84,7 @@ class Cells:
         except ValueError:
             value = math.inf
         if not abs(value) < 1e15:
-            raise self.refuse(field, f"{text!r} is not a number")
+            raise self.refuse(field, f"{text!r} is not a number", _MEND)
         return value
 
     def count(self, field: str, default: int | None = None) -> int:
@@ -87,7 +93,7 @@ class Cells:
         if not value and default is not None:
             return default
         if value is None or value != int(value) or not 1 <= value <= 1_000_000:
-            raise self.refuse(field, f"{self.text(field)!r} is not a whole number from 1")
+            raise self.refuse(field, f"{self.text(field)!r} is not a whole number from 1", _MEND)
         return int(value)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from typing import TypeVar
 
 from profiles import spellings
 from profiles.catalog import Gpu
+from profiles.importers.reading import Cells
 from profiles.inputs import InputError, near_miss, read_text
 from profiles.llm import precision_bytes
 from profiles.predict import names
@@ -65,7 +65,6 @@ _MISSPELT = 0.85  # likeness from which an unknown column is a known one misspel
 _LEAST_MW = 5000.0  # no GPU under a context draws less: a smaller figure is in another unit
 _WIDEST = 16  # ways that an engine cuts attention: more are the GPUs of two pools added up
 _LIGHT = 160_000  # tokens in flight a GPU, over the GPUs of one pool
-_NOTHING = ("", "0", "0.0", "nan", "null", "none")
 Entry = TypeVar("Entry")
 
 
@@ -88,55 +87,19 @@ class Read:
         return len(self.rows) + self.repeated + sum(self.unknown.values())
 
 
-class Record:
-    """One CSV row whose cells are checked on reading."""
+class Record(Cells):
+    """One row; `unmeasured` names its figures that are empty or zero."""
 
     def __init__(self, file: str | Path, line: int, cells: dict[str, str]) -> None:
-        self.line, self._file, self._cells = line, file, cells
+        super().__init__(file, line, cells)
         self.unmeasured: list[str] = []
-
-    def refuse(self, field: str, what: str, mend: str | None = None) -> InputError:
-        """The complaint about a cell."""
-        return InputError(what, file=self._file, line=self.line, field=field, mend=mend)
-
-    def has(self, field: str) -> bool:
-        """Whether there is such a column."""
-        return field in self._cells
-
-    def text(self, field: str) -> str:
-        """What stands in a cell; empty where there is no such column."""
-        return self._cells.get(field, "").strip()
-
-    def number(self, field: str) -> float:
-        """A number above zero."""
-        text = self.text(field)
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not 0.0 < value < 1e15:
-            raise self.refuse(field, f"{text!r} is not a number above zero", "mend the row or take it out")
-        return value
 
     def figure(self, field: str) -> float | None:
         """A measured number above zero; None where the cell is empty or zero, which `unmeasured` then names."""
-        if self.text(field).lower() in _NOTHING:
-            self.unmeasured.append(field)
-            return None
-        return self.number(field)
-
-    def count(self, field: str, *, stated: bool = False) -> int:
-        """A whole number; empty and 0 count as one, unless it must be `stated`."""
-        text = self.text(field)
-        if stated and text in _NOTHING:
-            raise self.refuse(field, f"{text!r} is not a count", "say how many")
-        try:
-            value = float(text or 1)
-        except ValueError:
-            value = -1.0
-        if not 0 <= value <= 1e6 or value != int(value):
-            raise self.refuse(field, f"{text!r} is not a count")
-        return int(value) or 1
+        if self.maybe(field):
+            return self.number(field)
+        self.unmeasured.append(field)
+        return None
 
     def one_of(self, field: str, known: dict[str, Entry]) -> Entry:
         """What a word stands for."""
@@ -202,7 +165,7 @@ def silicon(r: Record) -> Row:
         tp, workers = _pools(world, tp, batch * (r.number("isl") + 0.5 * r.number("osl")), gpu, engine)
         batch = max(1.0, batch / workers)
     elif mode and stated:
-        batch = max(1.0, batch / r.count("decode_num_workers"))
+        batch = max(1.0, batch / r.count("decode_num_workers", 1))
     source = "silicon-gap" if "gap" in r.text("silicon_data_source") else "silicon"
     kv = "fp8" if linear in ("fp8", "fp4") and not llm.moe else "bf16"  # else the larger batches would not fit
     version = r.text("backend_version")
@@ -228,10 +191,10 @@ def _pools(world: int, tp: int, kv_tokens: float, gpu: Gpu, engine: str) -> tupl
 
 def _parallelism(r: Record, head: str) -> tuple[int, int, int]:
     """GPUs, ways of attention and of the experts; some dumps count the same GPUs for tp and again for ep."""
-    if r.count(head + "pp_size") > 1:
+    if r.count(head + "pp_size", 1) > 1:
         raise names.UnknownNameError("parallelism", f"{head}pp_size {r.text(head + 'pp_size')}", "tp, dp, ep are known")
-    tp, dp = r.count(head + "tp_size", stated=True), r.count(head + "attention_dp_size")
-    moe_tp, ep = r.count(head + "moe_tp_size"), r.count(head + "moe_ep_size")
+    tp, dp = r.count(head + "tp_size"), r.count(head + "attention_dp_size", 1)
+    moe_tp, ep = r.count(head + "moe_tp_size", 1), r.count(head + "moe_ep_size", 1)
     if not head and r.text("attention_dp_size"):
         if moe_tp == ep > 1 and tp * dp == ep * ep:  # eight GPUs as tp 64, or as tp 1 and dp 64
             tp, dp, moe_tp = (1, ep, 1) if dp > 1 else (ep, 1, 1)
@@ -251,7 +214,7 @@ def mlenergy(r: Record) -> Row:
 
     With expert parallelism attention is cut over all GPUs of a data-parallel rank, though the source says 1.
     """
-    world, dp = r.count("num_gpus", stated=True), r.count("par_data_parallel")
+    world, dp = r.count("num_gpus"), r.count("par_data_parallel", 1)
     if world % dp:
         raise r.refuse("par_data_parallel", f"{dp} ranks on {world} GPUs")
     llm, precision = names.model(r.text("model")), r.one_of("prec", _PRECISION) or "bf16"
@@ -259,7 +222,7 @@ def mlenergy(r: Record) -> Row:
     task = r.text("task")
     cell = Cell(
         names.gpu(r.text("gpu_model")), llm, "vllm", linear, precision, "bf16", world, world // dp,
-        r.count("par_expert_parallel"), False, "mlenergy", task,
+        r.count("par_expert_parallel", 1), False, "mlenergy", task,
     )  # fmt: skip
     batch, rate = r.number("avg_batch_size"), r.number("output_throughput_tokens_per_sec")
     watts, joules = r.figure("avg_power_watts"), r.figure("energy_per_token_joules")
@@ -281,7 +244,7 @@ def inference_bench(r: Record) -> Row:
     llama.cpp's rows are of one request on GPUs that hold layers in turn: there `Batch Size` is how many prompt tokens a
     step takes, so its prompt is that many steps more, each as long as an output token's, and TPOT is a step's.
     """
-    llm, world = names.model(r.text("Model")), r.count("Num of Hardware", stated=True)
+    llm, world = names.model(r.text("Model")), r.count("Num of Hardware")
     gpu, engine = names.gpu(r.text("Hardware")), spellings.engine(r.text("Framework"))
     n, batch = r.number("Input Output Length"), r.number("Batch Size")
     latency = r.number("Latency")
@@ -290,7 +253,7 @@ def inference_bench(r: Record) -> Row:
     if engine == "llama.cpp":
         prompt, steps, batch = max(1.0, n - n / batch), n + n / batch, 1.0
         world, task = 1, f"{world} GPUs in turn" if world > 1 else ""
-    milliwatts = r.figure("avg_power") if r.has("avg_power") else None
+    milliwatts = r.figure("avg_power") if "avg_power" in r else None
     if milliwatts and milliwatts < _LEAST_MW:
         raise r.refuse("avg_power", f"{milliwatts:g} mW is below any GPU's idle", "is it in watts? give milliwatts")
     watts = milliwatts and milliwatts / 1e3 * world  # of one GPU
