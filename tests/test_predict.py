@@ -349,14 +349,6 @@ def test_latency_and_throughput_that_disagree_are_doubtful(tmp_path: Path) -> No
     assert severe[1] == pytest.approx(2.0 / doubt.DISAGREES)
 
 
-def test_weights_that_no_memory_holds_are_doubtful() -> None:
-    """DeepSeek V3 in fp8 on the one GPU that a row counts: its parallelism is not told."""
-    cell = replace(request.cell("gb200", "deepseek-v3", 1, "fp8", "sglang"), apart=True)
-    eight = replace(cell, world=8, tp=8)
-    rows = [Row(n, c, 64, 1024, 1024, 0.25, lengths_fixed=True) for n, c in enumerate((cell, eight))]
-    assert doubt.severity(rows)[1] == ["more weights than its GPUs hold", ""]
-
-
 def test_a_batch_that_ran_is_not_cut_to_what_memory_is_reckoned_to_hold() -> None:
     asked = request.cell(H100, "qwen3-14b")
     ran = replace(asked, source="mlenergy", task="gpqa")

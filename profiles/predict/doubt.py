@@ -33,9 +33,6 @@ def severity(rows: list[Row]) -> tuple[Floats, list[str]]:
     broken = {
         "concurrency, prompt length or GPUs not stated": np.array([9.0 * bool(r.unstated) for r in rows]),
         "more operations than the GPUs can do": _over(_operations(m) / BUSIEST, ~_apart(rows)),
-        "more weights than its GPUs hold": _over(
-            _held(rows, m), np.array([r.cell.engine != "llama.cpp" for r in rows])
-        ),
         "weights read faster than memory can": _over(_reading(m) / FASTEST, np.ones(len(rows), bool)),
         "waits longer for the first token than it decodes": _over(
             m.ttft_s / (m.columns.output * m.tpot_s), m.ttft_s > 0
@@ -90,12 +87,6 @@ def _reading(m: Measured) -> Floats:
     """Share of the bandwidth that reading the weights once a step would take."""
     w = m.columns.work
     return weights_bytes(m.columns, m.columns.batch) / m.tpot_s / (w.world * w.bandwidth)
-
-
-def _held(rows: list[Row], m: Measured) -> Floats:
-    """Bytes of weights over those of the memory of the GPUs that the parallelism counts."""
-    memory: Floats = np.array([r.cell.world * r.cell.gpu.board_bytes for r in rows])
-    return m.columns.work.weights_bytes / memory
 
 
 def _falls(rows: list[Row]) -> Floats:
