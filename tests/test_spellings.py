@@ -63,17 +63,11 @@ def test_models(spelled: str, meant: str) -> None:
 @pytest.mark.parametrize(
     "spelled",
     ["deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", "deepseek-ai/DeepSeek-V4", "Qwen/Qwen2-57B-A14B",
-     "Qwen/Qwen3-Next-80B-A3B-Instruct", "zai-org/GLM-4.7-Flash", "microsoft/Phi-4-mini-instruct"],
+     "zai-org/GLM-4.7-Flash", "microsoft/Phi-4-mini-instruct"],
 )  # fmt: skip
 def test_a_model_of_another_shape_stays_unknown(spelled: str) -> None:
     with pytest.raises(names.UnknownNameError):
         names.model(spelled)
-
-
-def test_recalled_shapes_count_what_is_published() -> None:
-    """Weights counted from the shape against the total; the hybrid 9B's mixers are only approximated."""
-    off = {llm.name: abs(llm.counted_params / llm.params - 1.0) for llm in names._OWN.values()}
-    assert {name for name, error in off.items() if error > 0.01} == {"nemotron-nano-9b-v2"}
 
 
 def test_engines() -> None:
