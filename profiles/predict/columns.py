@@ -7,7 +7,6 @@ than the arithmetic.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache, cached_property
@@ -27,8 +26,7 @@ Ints: TypeAlias = NDArray[np.int64]
 _OPEN_RACK = {"gb200", "gb300"}  # NVLink joins 72
 _DEFAULT_TDP_W = 700.0
 _BITS = {"fp8": 8, "int8": 8, "fp4": 4, "int4": 4}
-MEMORY_SHARE, RESERVED_BYTES = 0.91, 2.5e9
-_RAN = ("mlenergy",)  # sources whose batch is the mean that ran: memory held it, whatever is reckoned here
+MEMORY_SHARE, RESERVED_BYTES = 0.9, 2.5e9  # of what the board holds, as engines take it
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +180,8 @@ def _work(c: Cell) -> tuple[float, ...]:
     shards = 1 if m.mla else min(c.tp, m.kv_heads)
     # KV replicated beyond the shards: the capacity of the replica
     weights = linear * w * dp + expert * e + head * 2.0 * (1 if m.tied_embeddings else 2) * dp
-    free = (MEMORY_SHARE * g.memory_bytes - RESERVED_BYTES) * c.world - weights
+    free = (MEMORY_SHARE * g.board_bytes - RESERVED_BYTES) * c.world - weights
     per_token = a_layer * m.layers * (c.tp / shards)
-    capacity = math.inf if c.source in _RAN else max(free, 0.0) / per_token
     if m.mla:
         pair, prompt_pair = (
             2.0 * m.heads * (2 * m.kv_rank + m.rope_dim),
@@ -197,7 +194,7 @@ def _work(c: Cell) -> tuple[float, ...]:
         m.experts_per_token or 1, a_layer * full, a_layer * m.window_layers, m.window or 1, shards, pair * full,
         prompt_pair * full, pair * m.window_layers, m.hidden, g.flops(c.linear),
         g.flops(c.experts or c.linear), g.flops_bf16, g.bandwidth_bytes_per_s, g.link_bytes_per_s,
-        float(c.world > reach(g)), g.tdp_w or _DEFAULT_TDP_W, capacity, weights,
+        float(c.world > reach(g)), g.tdp_w or _DEFAULT_TDP_W, max(free, 0.0) / per_token, weights,
     )  # fmt: skip
 
 

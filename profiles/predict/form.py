@@ -33,6 +33,7 @@ PARAMETERS: dict[str, tuple[float, float]] = {
 }  # fmt: skip
 _SOFT = 8.0
 MEANS = ("mlenergy", "bench")  # sources whose seconds a token are batch / throughput
+RAN = ("mlenergy",)  # sources whose batch is the mean that ran, and not what was asked for
 _LONGEST_QUEUE = 4.0  # batches: beyond that the figures of memory are more likely wrong than the queue real
 
 
@@ -55,9 +56,10 @@ class Times:
 def times(c: Columns, p: dict[str, Floats]) -> Times:
     """Seconds of every configuration; `p` holds each parameter as a number or a column."""
     w = c.work
-    batch = np.minimum(c.batch, np.maximum(1.0, w.capacity_tokens / (c.prompt + 0.5 * c.output)))
-    context = c.prompt + 0.5 * c.output
-    step = _step_s(c, p, batch, batch * context)
+    held = np.maximum(1.0, w.capacity_tokens / (c.prompt + 0.5 * c.output))
+    ran = np.array([cell.source in RAN for cell in c.cells])[c.which]
+    batch = np.where(ran, c.batch, np.minimum(c.batch, held))
+    step = _step_s(c, p, batch, batch * context(c, batch))
     prefill = prefill_s(c, p)
     apart = np.array([cell.apart for cell in c.cells])[c.which]
     met = np.where(apart, p["met"] * p["apart_met"], p["met"])
@@ -76,6 +78,11 @@ def times(c: Columns, p: dict[str, Floats]) -> Times:
     )  # requests that memory does not admit wait
     ttft = ttft + p["queue"] * over * c.output * tpot
     return Times(batch, step, prefill, mean, tpot, ttft)
+
+
+def context(c: Columns, batch: Floats) -> Floats:
+    """Mean tokens in memory of each of `batch` requests: half of their output is there, and no more than memory holds."""
+    return np.minimum(c.prompt + 0.5 * c.output, np.maximum(1.0, c.work.capacity_tokens / batch))
 
 
 def _step_s(c: Columns, p: dict[str, Floats], batch: Floats, kv_tokens: Floats) -> Floats:
@@ -169,11 +176,11 @@ def power_w(c: Columns, p: dict[str, Floats], t: Times, step_s: Floats | None = 
     w, time_s = c.work, t.mean_s if step_s is None else step_s
     apart = np.array([cell.apart for cell in c.cells])[c.which]
     prompts = np.where(apart, 0.0, t.batch / c.output)
-    context = c.prompt + 0.5 * c.output
-    done = flops(c, t.batch, t.batch * context) + prompts * flops(c, c.prompt, 0.5 * c.prompt * c.prompt)
+    tokens = context(c, t.batch)
+    done = flops(c, t.batch, t.batch * tokens) + prompts * flops(c, c.prompt, 0.5 * c.prompt * c.prompt)
     host = p["host_s"] + p["layer_s"] * w.layers + p["expert_layer_s"] * w.expert_layers + p["sequence_s"] * t.batch
     moved = weights_bytes(c, t.batch) + prompts * weights_bytes(c, c.prompt)
-    return watts(c, p, time_s, host, done, moved, kv_bytes(c, t.batch, context))
+    return watts(c, p, time_s, host, done, moved, kv_bytes(c, t.batch, tokens))
 
 
 def prefill_share(c: Columns, p: dict[str, Floats], t: Times) -> Floats:
@@ -182,10 +189,10 @@ def prefill_share(c: Columns, p: dict[str, Floats], t: Times) -> Floats:
     apart = np.array([cell.apart for cell in c.cells])[c.which]
     decode_s = t.step_s * c.output / t.batch
     prompt_s = np.where(apart, t.prefill_s, np.maximum(t.mean_s - t.step_s, 0.0) * c.output / t.batch)
-    context = c.prompt + 0.5 * c.output
+    tokens = context(c, t.batch)
     host = p["host_s"] + p["layer_s"] * w.layers + p["expert_layer_s"] * w.expert_layers + p["sequence_s"] * t.batch
-    moved, kv = weights_bytes(c, t.batch), kv_bytes(c, t.batch, context)
-    decode_w = watts(c, p, t.step_s, host, flops(c, t.batch, t.batch * context), moved, kv)
+    moved, kv = weights_bytes(c, t.batch), kv_bytes(c, t.batch, tokens)
+    decode_w = watts(c, p, t.step_s, host, flops(c, t.batch, t.batch * tokens), moved, kv)
     done = flops(c, c.prompt, 0.5 * c.prompt * c.prompt)
     prompt_w = watts(c, p, t.prefill_s, 0.0 * host, done, weights_bytes(c, c.prompt), 0.0 * kv)
     return prompt_w * prompt_s / (prompt_w * prompt_s + decode_w * decode_s)

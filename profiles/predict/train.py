@@ -73,7 +73,10 @@ BATCH_LEVELS = Levels(  # engines of one bench, each in another version on each 
 )
 FIRST_LEVELS = Levels({"engine": dict.fromkeys(_FIRST, 0.4), "source": dict.fromkeys(("first_s", "wait"), 0.4)})
 POWER_LEVELS = Levels(
-    {"gpu": dict.fromkeys(("power_base", "power_busy", "power_flop", "joule_per_byte", "joule_per_kv_byte"), 0.1)}
+    {
+        "gpu": dict.fromkeys(("power_base", "power_busy", "power_flop", "joule_per_byte", "joule_per_kv_byte"), 0.1),
+        "precision": {"power_flop": 0.3, "joule_per_byte": 0.15},
+    }
 )
 
 
