@@ -25,7 +25,7 @@ PARAMETERS: dict[str, tuple[float, float]] = {
     "kv_bandwidth": (0.69, 0.25), "attention": (0.4, 0.5), "link": (0.4, 0.5), "host_s": (5e-4, 0.7),
     "layer_s": (4e-5, 0.5), "expert_layer_s": (3e-5, 0.7), "sequence_s": (3e-5, 0.7), "allreduce_s": (7e-6, 0.7),
     "exchange_s": (7e-6, 0.7),
-    "imbalance": (1.1, 0.3), "met": (0.7, 0.4), "bunch": (0.2, 0.7), "prompt_s": (4e-3, 0.7),
+    "imbalance": (1.1, 0.3), "sharp": (3.0, 0.3), "met": (0.7, 0.4), "bunch": (0.2, 0.7), "prompt_s": (4e-3, 0.7),
     "first_s": (2e-2, 0.8), "wait": (0.05, 0.8),
     "apart_wait": (0.05, 1.0), "transfer_s": (5e-2, 1.0), "queue": (0.3, 1.0), "apart_met": (0.05, 1.0),
     "power_base": (0.2, 0.3), "power_busy": (0.16, 0.5), "power_flop": (1.5, 0.5), "power_exponent": (0.8, 0.2),
@@ -117,13 +117,13 @@ def prefill_s(c: Columns, p: dict[str, Floats]) -> Floats:
 def _linear_s(c: Columns, p: dict[str, Floats], tokens: Floats) -> Floats:
     w = c.work
     compute = 2.0 * w.linear_params * tokens / (w.world * w.peak * p["compute"])
-    return _soft_max(compute, w.linear_bytes / (w.tp * w.bandwidth * p["bandwidth"]))
+    return _soft_max(compute, w.linear_bytes / (w.tp * w.bandwidth * p["bandwidth"]), p["sharp"])
 
 
 def _head_s(c: Columns, p: dict[str, Floats], tokens: Floats) -> Floats:
     w = c.work
     compute = 2.0 * w.head_params * tokens / (w.world * w.base_peak * p["compute"])
-    return _soft_max(compute, 2.0 * w.head_params / (w.tp * w.bandwidth * p["bandwidth"]))
+    return _soft_max(compute, 2.0 * w.head_params / (w.tp * w.bandwidth * p["bandwidth"]), p["sharp"])
 
 
 def _experts_s(c: Columns, p: dict[str, Floats], tokens: Floats) -> Floats:
@@ -132,7 +132,7 @@ def _experts_s(c: Columns, p: dict[str, Floats], tokens: Floats) -> Floats:
     compute = 2.0 * w.expert_params * (w.chosen / w.experts) * tokens / (w.world * w.expert_peak * p["expert_compute"])
     met = _distinct(c, tokens)
     move = w.expert_bytes * met / (w.world * w.bandwidth * p["expert_bandwidth"])
-    return _soft_max(compute, move) * uneven
+    return _soft_max(compute, move, p["sharp"]) * uneven
 
 
 def _distinct(c: Columns, tokens: Floats) -> Floats:
@@ -146,7 +146,7 @@ def _attention_s(c: Columns, p: dict[str, Floats], kv_tokens: Floats, batch: Flo
     near = np.minimum(kv_tokens, batch * w.window)
     move = (kv_tokens * w.kv_bytes + near * w.window_kv_bytes) / (w.dp * w.kv_shards * w.bandwidth * p["kv_bandwidth"])
     compute = (kv_tokens * w.pair_flops + near * w.window_pairs) / (w.world * w.base_peak * p["attention"])
-    return _soft_max(compute, move)
+    return _soft_max(compute, move, p["sharp"])
 
 
 def _communication_s(c: Columns, p: dict[str, Floats], tokens: Floats) -> Floats:
@@ -225,5 +225,6 @@ def watts(
     return w.world * w.tdp_w * capped
 
 
-def _soft_max(compute: Floats, move: Floats) -> Floats:
-    return np.cbrt(compute * compute * compute + move * move * move)
+def _soft_max(compute: Floats, move: Floats, sharp: Floats) -> Floats:
+    most, least = np.maximum(np.maximum(compute, move), 1e-30), np.minimum(compute, move)
+    return most * np.power(1.0 + np.power(least / most, sharp), 1.0 / sharp)

@@ -30,7 +30,7 @@ _FEWEST = 5  # rows that make a band
 DOUBTED = 0.45  # a machine more of whose rows are doubtful is not learned from
 _TIME = (
     *("compute", "bandwidth", "kv_bandwidth", "attention", "link", "host_s", "layer_s", "sequence_s", "allreduce_s"),
-    *("met", "bunch", "prompt_s"),
+    *("met", "bunch", "prompt_s", "sharp"),
 )
 _EXPERTS = ("expert_compute", "expert_bandwidth", "expert_layer_s", "exchange_s", "imbalance")
 _FIRST = ("first_s", "wait", "transfer_s", "apart_wait", "queue")
