@@ -17,7 +17,7 @@ from carbonfleet import cli
 from carbonfleet.cli import evaluate as evaluate_command
 from carbonfleet.cli import predict as predict_command
 from profiles.inputs import InputError
-from profiles.predict import doubt, form, graph, names, predictor, readers, request, serving
+from profiles.predict import doubt, form, graph, names, predictor, readers, request, serving, train
 from profiles.predict.columns import Cell, Columns
 from profiles.predict.evaluate import FORMATS, evaluate
 from profiles.predict.fit import Levels, Parameters, fit, start
@@ -54,7 +54,8 @@ def plain(**changes: float) -> dict[str, Any]:
     """Every efficiency 1 and every term of seconds, watts and joules 0, but for the changes."""
     shares = {"compute", "expert_compute", "bandwidth", "expert_bandwidth", "kv_bandwidth", "attention", "link"}
     shares |= {"imbalance", "power_exponent", "power_cap"}
-    return {name: np.array([changes.get(name, 1.0 if name in shares else 0.0)]) for name in PARAMETERS}
+    start = dict.fromkeys(shares, 1.0) | {"sharp": 3.0}
+    return {name: np.array([(start | changes).get(name, 0.0)]) for name in PARAMETERS}
 
 
 def test_a_decode_step_by_hand() -> None:
@@ -374,6 +375,24 @@ def rows_of(batches: list[int], tpots: list[float], **changes: Any) -> list[Row]
         for n, (b, t) in enumerate(zip(batches, tpots, strict=True))
     )
     return [replace(r, **changes) for r in made]
+
+
+def test_a_machine_most_of_whose_rows_are_doubtful_is_doubtful_whole() -> None:
+    mostly = rows_of([2, 4, 8, 16], [0.04, 0.02, 0.016, 0.012])
+    severe, why = doubt.severity(mostly)
+    assert why == ["slower at a smaller batch"] + [doubt.MACHINE] * 3
+    assert severe[3] == max(severe) == pytest.approx(0.04 / 0.012 / doubt.FALLS)
+    assert doubt.severity(mostly[2:] + rows_of([16, 16], [0.0119, 0.0121]))[1][2:] == ["", ""]
+
+
+def test_a_band_grows_with_few_units_and_hears_each() -> None:
+    rows = rows_of([8] * 10, [0.01] * 10)
+    rows[9] = replace(rows[9], cell=request.cell("b200-sxm-180gb", "llama-3.1-8b"))
+    errors = np.array([0.1] * 9 + [0.3])
+    held = train.Held(train.Rows(rows, np.ones(10, bool), np.zeros(10, bool)), {"tpot": errors}, np.ones(10, int))
+    assert np.log(train.band(held, "tpot", "T1")) == pytest.approx(0.3 * 1.5**0.5)
+    held.tier[:] = 0
+    assert np.log(train.band(held, "tpot", "cfg")) == pytest.approx(np.quantile(errors, 0.9))
 
 
 def test_rules_of_doubt() -> None:

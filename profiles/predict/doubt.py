@@ -23,6 +23,8 @@ TWINS, CONTRADICTS = (
     "contradicts a row of the same configuration",
     1.5,
 )  # how far runs of one configuration, load and lengths may be apart
+MACHINE, DOUBTED = "most rows of its machine are doubtful", 0.45  # the share of such rows
+_FEW = 4  # rows by which a machine can be judged
 DISAGREES = 1.1  # how far apart two columns' accounts of one figure may be
 JITTER, QUIET = 1.3, 0.1  # p90 over median time between tokens while this share of steps at most carries a prompt
 
@@ -44,10 +46,25 @@ def severity(rows: list[Row]) -> tuple[Floats, list[str]]:
         ),
         "tokens jitter though hardly a step carries a prompt": np.array([_jitter(r) for r in rows]),
     }
+    broken[MACHINE] = _machines(rows, np.stack([ratio for name, ratio in broken.items() if name != TWINS]).max(axis=0))
     table = np.stack(list(broken.values()))
     worst = table.argmax(axis=0)
     names = list(broken)
     return table.max(axis=0), [names[i] if table[i, n] > 0 else "" for n, i in enumerate(worst)]
+
+
+def _machines(rows: list[Row], severe: Floats) -> Floats:
+    """Where most rows of a GPU, model and engine of one source contradict each other: the worst of them, for all."""
+    of = [(r.cell.gpu.name, r.cell.llm.name, r.cell.engine, r.cell.source) for r in rows]
+    own: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for i, r in enumerate(rows):
+        if r.lengths_fixed and not r.cell.apart:
+            own[of[i]].append(i)
+    found = np.zeros(len(rows))
+    for which in own.values():
+        if len(which) >= _FEW and np.mean(severe[which] > 0) > DOUBTED:
+            found[which] = severe[which].max()
+    return found
 
 
 def flags(severe: Floats, rows: Sequence[Row] = ()) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

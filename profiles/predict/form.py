@@ -5,7 +5,7 @@
     TPOT  = the same with the prompts of the B - 1 others, since a request's own ends before its first token
     power = limit x softcap(base + busy (1 - host share) + flop u^exponent + joules a byte x bytes/s / limit)
 
-linear, experts, attention = (compute^3 + memory^3)^(1/3), per GPU. The bytes of the experts follow the expected number
+linear, experts, attention = (compute^k + memory^k)^(1/k), per GPU. The bytes of the experts follow the expected number
 of distinct ones, E (1 - (1 - k/E)^B). Attention reads KV over min(tp, KV heads) shards, the whole latent on each GPU
 where it is latent. In steady state a step carries B / output prompts: the second line charges them. The efficiencies
 are fitted to serving measurements (profiles.predict.fit), so they are effective and not physical.
@@ -81,7 +81,7 @@ def times(c: Columns, p: dict[str, Floats]) -> Times:
 
 
 def context(c: Columns, batch: Floats) -> Floats:
-    """Mean tokens in memory of each of `batch` requests: half of their output is there, and no more than memory holds."""
+    """Mean tokens in memory of each of `batch` requests: half of its output, and no more than memory holds."""
     return np.minimum(c.prompt + 0.5 * c.output, np.maximum(1.0, c.work.capacity_tokens / batch))
 
 

@@ -27,7 +27,6 @@ SEED = 0
 FOLDS = {"cfg": 4, "T1": 20}
 QUANTILE = 0.9
 _FEWEST = 5  # rows that make a band
-DOUBTED = 0.45  # a machine more of whose rows are doubtful is not learned from
 _TIME = (
     *("compute", "bandwidth", "kv_bandwidth", "attention", "link", "host_s", "layer_s", "sequence_s", "allreduce_s"),
     *("met", "bunch", "prompt_s", "sharp"),
@@ -104,21 +103,9 @@ def gather(data: Path) -> Rows:
         found = readers.read(data / name, kind).rows
         severe, why = doubt.severity(found)
         rows += found
-        sound.append(
-            _sound(found, np.where(np.array(why) == doubt.TWINS, 0.0, severe))
-        )  # one of the twins may be right
+        sound.append((severe == 0) | (np.array(why) == doubt.TWINS))  # one of the twins may be right
         flagged.append(doubt.flags(severe))
     return Rows(rows, np.concatenate(sound), np.concatenate(flagged))
-
-
-def _sound(rows: list[Row], severe: Floats) -> NDArray[np.bool_]:
-    """Rows without a doubt, of machines (a GPU, model and engine of a source) of whose rows few are doubtful."""
-    names = np.array(
-        [f"{r.cell.gpu.name} {r.cell.llm.name} {r.cell.engine} {r.cell.source} {r.cell.apart}" for r in rows]
-    )
-    bad = {one for one in set(names.tolist()) if np.mean(severe[names == one] > 0) > DOUBTED}
-    fixed = [r.lengths_fixed and not r.cell.apart for r in rows]
-    return np.array([s == 0 and not (f and n in bad) for s, f, n in zip(severe, fixed, names.tolist(), strict=True)])
 
 
 def train_family(name: str, rows: list[Row]) -> Fitted:
@@ -197,12 +184,8 @@ def _lend_power(families: dict[str, Fitted], lender: str) -> None:
 
 def folds(rows: Sequence[Row], tier: str) -> NDArray[np.int64]:
     """The fold of each row: cfg by configuration, T1 by GPU x model cell, T2 by GPU."""
-    if tier == "cfg":
-        names = [f"{r.cell}{r.batch}{r.prompt}{r.output}" for r in rows]
-    elif tier == "T1":
-        names = [f"{r.cell.gpu.name} {r.cell.llm.name}" for r in rows]
-    else:
-        names = [r.cell.gpu.name for r in rows]
+    whole = [f"{r.cell}{r.batch}{r.prompt}{r.output}" for r in rows]
+    names = whole if tier == "cfg" else _units(rows, tier).tolist()
     known = sorted(set(names))
     order = np.random.default_rng(SEED).permutation(len(known))
     fold = {name: int(order[i]) % FOLDS.get(tier, len(known)) for i, name in enumerate(known)}
@@ -243,9 +226,10 @@ def hold_out(rows: Rows, name: str, tier: str) -> Held:
 
 
 def band(held: Held, figure: str, tier: str, source: str = "") -> float:
-    """The factor that holds QUANTILE of the held-out rows without flags; over cells where a tier withholds cells.
+    """The factor that holds QUANTILE of the held-out rows without flags, and of the units that a tier withholds.
 
-    Errors are shared within a cell, so each cell's own quantile is taken and of these the 75 % one, if it is wider.
+    Errors are shared within a unit (at T1 a GPU x model cell, at T2 a GPU): with each unit weighing one the quantile is
+    taken again, the wider counts, and as n units foretell the next one its logarithm is widened by sqrt(1 + 1/n).
     """
     e = np.abs(held.errors[figure])
     use = np.isfinite(e) & ~held.rows.flagged & (held.tier == TIERS.index(tier))
@@ -254,10 +238,15 @@ def band(held: Held, figure: str, tier: str, source: str = "") -> float:
         return float("nan")
     wide = float(np.quantile(e[use], QUANTILE))
     if tier != "cfg":
-        cells = np.array([f"{r.cell.gpu.name} {r.cell.llm.name}" for r in held.rows.rows])
-        own = [np.quantile(e[use & (cells == one)], QUANTILE) for one in sorted(set(cells[use].tolist()))]
-        wide = max(wide, float(np.quantile(own, 0.75)))
+        _, unit, rows = np.unique(_units(held.rows.rows, tier)[use], return_inverse=True, return_counts=True)
+        even = np.quantile(e[use], QUANTILE, weights=1.0 / rows[unit], method="inverted_cdf")
+        wide = max(wide, float(even)) * float(np.sqrt(1.0 + 1.0 / len(rows)))
     return float(np.exp(wide))
+
+
+def _units(rows: Sequence[Row], tier: str) -> NDArray[np.str_]:
+    """What a tier withholds whole: T1 a GPU x model cell, T2 a GPU."""
+    return np.array([r.cell.gpu.name + (f" {r.cell.llm.name}" if tier == "T1" else "") for r in rows])
 
 
 def set_bands(model: Serving, held: dict[tuple[str, str], Held]) -> None:
