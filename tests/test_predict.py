@@ -386,10 +386,11 @@ def test_a_machine_most_of_whose_rows_are_doubtful_is_doubtful_whole() -> None:
 
 
 def test_a_band_grows_with_few_units_and_hears_each() -> None:
-    rows = rows_of([8] * 10, [0.01] * 10)
-    rows[9] = replace(rows[9], cell=request.cell("b200-sxm-180gb", "llama-3.1-8b"))
-    errors = np.array([0.1] * 9 + [0.3])
-    held = train.Held(train.Rows(rows, np.ones(10, bool), np.zeros(10, bool)), {"tpot": errors}, np.ones(10, int))
+    rows = rows_of([8] * 105, [0.01] * 105)
+    other = request.cell("b200-sxm-180gb", "llama-3.1-8b")
+    rows[100:] = (replace(r, cell=other) for r in rows[100:])
+    errors = np.array([0.1] * 100 + [0.3] * 5)
+    held = train.Held(train.Rows(rows, np.ones(105, bool), np.zeros(105, bool)), {"tpot": errors}, np.ones(105, int))
     assert np.log(train.band(held, "tpot", "T1")) == pytest.approx(0.3 * 1.5**0.5)
     held.tier[:] = 0
     assert np.log(train.band(held, "tpot", "cfg")) == pytest.approx(np.quantile(errors, 0.9))

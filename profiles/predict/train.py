@@ -230,6 +230,7 @@ def band(held: Held, figure: str, tier: str, source: str = "") -> float:
 
     Errors are shared within a unit (at T1 a GPU x model cell, at T2 a GPU): with each unit weighing one the quantile is
     taken again, the wider counts, and as n units foretell the next one its logarithm is widened by sqrt(1 + 1/n).
+    Units of few rows are none.
     """
     e = np.abs(held.errors[figure])
     use = np.isfinite(e) & ~held.rows.flagged & (held.tier == TIERS.index(tier))
@@ -239,8 +240,9 @@ def band(held: Held, figure: str, tier: str, source: str = "") -> float:
     wide = float(np.quantile(e[use], QUANTILE))
     if tier != "cfg":
         _, unit, rows = np.unique(_units(held.rows.rows, tier)[use], return_inverse=True, return_counts=True)
-        even = np.quantile(e[use], QUANTILE, weights=1.0 / rows[unit], method="inverted_cdf")
-        wide = max(wide, float(even)) * float(np.sqrt(1.0 + 1.0 / len(rows)))
+        weights = np.where(rows >= _FEWEST, 1.0 / rows, 0.0)[unit]
+        even = np.quantile(e[use], QUANTILE, weights=weights, method="inverted_cdf") if weights.any() else 0.0
+        wide = max(wide, float(even)) * float(np.sqrt(1.0 + 1.0 / max(1, int(np.sum(rows >= _FEWEST)))))
     return float(np.exp(wide))
 
 
