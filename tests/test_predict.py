@@ -504,6 +504,12 @@ def test_tiers() -> None:
     assert tier(H100, "llama-3.1-8b", 1, "bf16", "some-engine") == 3
 
 
+def test_no_band_of_watts_passes_the_limit(run: Callable[..., tuple[int, str, str]]) -> None:
+    asked = ("--model", "llama-3.1-70b", "--gpu", H100, "--tp", "4", "--batch", "256", "--zone", "quebec", "--json")
+    watts = json.loads(run("predict", *asked)[1])["request"]["power_w"]
+    assert 0.0 < watts["low"] < watts["mid"] <= watts["high"] <= 4 * 700.0
+
+
 def test_joules_of_the_phases_add_up_and_hosts_are_billed() -> None:
     place = request.Place(100.0, pue=1.5)
     c = columns(request.cell(H100, "llama-3.1-8b"), 16, 512, 200)

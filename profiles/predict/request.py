@@ -149,13 +149,15 @@ def _figures(c: Columns, p: Prediction, g: Carbon) -> dict[str, dict[str, float]
     prompt, decode, host = float(g.prompt_j[0]), float(g.decode_j[0]), float(g.host_j[0])
     gpu = prompt + decode
     total = {"low": gpu / energy + host / time, "mid": gpu + host, "high": gpu * energy + host * time}
+    watts = _band(float(p.power_w[0]), float(p.band["power"][0]))
+    watts["high"] = min(watts["high"], float(c.work.world[0] * c.work.tdp_w[0]))  # the driver holds the limit
     grams = float(g.operational_g[0])
     embodied = [float(x[0]) for x in (g.embodied_low_g, g.embodied_g, g.embodied_high_g)]
     return {
         "ttft_s": _band(ttft, first),
         "tpot_s": _band(tpot, time) if last else None,
         "e2e_s": e2e,
-        "power_w": _band(float(p.power_w[0]), float(p.band["power"][0])),
+        "power_w": watts,
         "gpu_s": _band(float(g.gpu_s[0]), time),
         "prefill_j": _band(prompt, energy),
         "decode_j": _band(decode, energy),
