@@ -17,7 +17,7 @@ from profiles.predict import equations, form, train
 from profiles.predict.columns import Cell, Floats
 from profiles.predict.measured import Measured, Row
 from profiles.predict.predictor import TIERS
-from profiles.predict.serving import FAMILIES, FILE, dump, family, load
+from profiles.predict.serving import FAMILIES, FILE, dump, family, kin, load
 
 # (family, source, tier, figure) -> aim as a fraction
 AIMS = {
@@ -54,7 +54,7 @@ def table(held: dict[tuple[str, str], train.Held], bands: dict[str, dict[str, li
 
 
 def _lines(h: train.Held, name: str, tier: str, bands: dict[str, list[float]]) -> list[str]:
-    sources = np.array([_rows_of(r) for r in h.rows.rows])
+    sources = np.array([kin(r.cell) for r in h.rows.rows])
     plain = _equations(h.rows.rows)
     found = []
     for source in sorted(set(sources.tolist())):
@@ -64,7 +64,7 @@ def _lines(h: train.Held, name: str, tier: str, bands: dict[str, list[float]]) -
             use = every & ~h.rows.flagged
             if use.sum() < 5:
                 continue
-            factor = bands.get(f"{figure}@{source.split()[0]}", bands[figure])[TIERS.index(tier)]
+            factor = bands.get(f"{figure}@{source}", bands[figure])[TIERS.index(tier)]
             inside = float(np.mean(np.abs(e[use]) <= np.log(factor)))
             cells = [tier, source, name, figure, percent(AIMS.get((name, source, tier, figure))), percent(mape(e[use])),
                      percent(float(np.median(np.abs(np.expm1(e[use]))))), percent(mape(e[every])),
@@ -72,12 +72,6 @@ def _lines(h: train.Held, name: str, tier: str, bands: dict[str, list[float]]) -
                      str(int(use.sum()))]  # fmt: skip
             found.append("| " + " | ".join(cells) + " |")
     return found
-
-
-def _rows_of(r: Row) -> str:
-    """The source; ML.ENERGY's image and video tasks and its hybrid models stand apart."""
-    other = r.cell.task in ("image-chat", "video-chat") or r.cell.llm.name.startswith("nemotron")
-    return r.cell.source.split("-")[0] + (" other" if other else "")
 
 
 def _equations(rows: list[Row]) -> dict[str, Floats]:

@@ -396,6 +396,15 @@ def test_a_band_grows_with_few_units_and_hears_each() -> None:
     assert np.log(train.band(held, "tpot", "cfg")) == pytest.approx(np.quantile(errors, 0.9))
 
 
+def test_pictures_and_hybrids_have_bands_of_their_own() -> None:
+    cell = replace(request.cell(H100, "llama-3.1-8b"), source="mlenergy", task="gpqa")
+    found = predictor.load().predict(
+        Columns.of([cell, replace(cell, task="video-chat")], [8] * 2, [1e3] * 2, [1e3] * 2)
+    )
+    assert found.tier.tolist() == [0, 0]
+    assert 1.0 < found.band["tpot"][0] < found.band["tpot"][1]
+
+
 def test_rules_of_doubt() -> None:
     severe, why = doubt.severity(rows_of([8, 16, 32], [0.012, 0.008, 0.009]))
     assert why == ["slower at a smaller batch", "", ""]

@@ -37,6 +37,12 @@ def family(cell: Cell) -> str:
     return "apart" if cell.apart else "moe"
 
 
+def kin(cell: Cell) -> str:
+    """The rows whose errors a configuration shares: its source; pictures and hybrid models of ML.ENERGY stand apart."""
+    other = cell.task in ("image-chat", "video-chat") or (cell.source and cell.llm.name.startswith("nemotron"))
+    return cell.source.split("-")[0] + (" other" if other else "")
+
+
 @dataclass
 class Fitted:
     """One family: efficiencies, a correction of tpot, ttft and power, bands by figure and tier, what was seen.
@@ -63,7 +69,7 @@ class Fitted:
 
     def band(self, figure: str, cell: Cell) -> float:
         """The 90 % factor of a configuration: its source's, where rows are asked about, else that of all sources."""
-        own = self.bands.get(f"{figure}@{cell.source.split('-')[0]}", self.bands[figure])
+        own = self.bands.get(f"{figure}@{kin(cell)}", self.bands[figure])
         return own[self.tier(cell, figure)]
 
     def figures(self, c: Columns) -> dict[str, Floats]:

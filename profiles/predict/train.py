@@ -21,7 +21,7 @@ from profiles.predict.fit import Levels, fit
 from profiles.predict.measured import Measured, Row
 from profiles.predict.predictor import BANDED, TIERS
 from profiles.predict.residual import fit_residual
-from profiles.predict.serving import FILE, Fitted, Serving, dump, family
+from profiles.predict.serving import FILE, Fitted, Serving, dump, family, kin
 
 SEED = 0
 FOLDS = {"cfg": 4, "T1": 20}
@@ -234,7 +234,7 @@ def band(held: Held, figure: str, tier: str, source: str = "") -> float:
     """
     e = np.abs(held.errors[figure])
     use = np.isfinite(e) & ~held.rows.flagged & (held.tier == TIERS.index(tier))
-    use &= np.array([r.cell.source.startswith(source) for r in held.rows.rows])
+    use &= np.array([source in ("", kin(r.cell)) for r in held.rows.rows])
     if use.sum() < _FEWEST:
         return float("nan")
     wide = float(np.quantile(e[use], QUANTILE))
@@ -256,7 +256,7 @@ def set_bands(model: Serving, held: dict[tuple[str, str], Held]) -> None:
     for name, fitted in model.families.items():
         own = [held[name, tier] for tier in TIERS[:3]]
         for figure in BANDED:
-            for source in ("", *sorted({r.cell.source.split("-")[0] for r in own[0].rows.rows})):
+            for source in ("", *sorted({kin(r.cell) for r in own[0].rows.rows})):
                 factors = _factors([band(h, figure, tier, source) for h, tier in zip(own, TIERS, strict=False)])
                 if np.isfinite(factors[-1]):
                     fitted.bands[f"{figure}@{source}" if source else figure] = factors
