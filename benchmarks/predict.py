@@ -15,7 +15,7 @@ import numpy as np
 from profiles.outputs import write_json
 from profiles.predict import equations, form, train
 from profiles.predict.columns import Cell, Floats
-from profiles.predict.measured import Measured, Row
+from profiles.predict.measured import Measured, Row, ratios
 from profiles.predict.predictor import TIERS
 from profiles.predict.serving import FAMILIES, FILE, dump, family, kin, load
 
@@ -77,9 +77,7 @@ def _lines(h: train.Held, name: str, tier: str, bands: dict[str, list[float]]) -
 def _equations(rows: list[Row]) -> dict[str, Floats]:
     m = Measured.of(rows)
     p = equations.load().predict(m.columns)
-    pairs = {"tpot": (p.tpot_s, m.tpot_s), "ttft": (p.ttft_s, m.ttft_s), "power": (p.power_w, m.power_w),
-             "energy": (p.energy_j_per_token, m.energy_j_per_token)}  # fmt: skip
-    return {k: np.log(a / b) for k, (a, b) in pairs.items()}
+    return {k: np.log(ratio) for k, ratio in ratios(p, m).items()}
 
 
 def interpolated(rows: train.Rows) -> list[str]:
@@ -143,10 +141,7 @@ def main() -> None:
     rows = train.gather(asked.data)
     print("\n".join(interpolated(rows)), flush=True)
     model = train.train(rows)
-    held: dict[tuple[str, str], train.Held] = {
-        (name, tier): train.hold_out(rows, name, tier) for name in model.families for tier in TIERS[:3]
-    }
-    train.set_bands(model, held)
+    held = train.set_bands(model, rows)
     print("\n".join(["", *table(held, {name: f.bands for name, f in model.families.items()})]))
     if asked.write:
         write_json(FILE, dump(model))

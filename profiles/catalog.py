@@ -27,6 +27,7 @@ _own: ContextVar[Path | None] = ContextVar("own", default=None)  # the user's fo
 CPU_W = 145.0  # half of a 290 W Genoa: serving leaves most of a host's CPU idle (EcoServe: 6 % used)
 DRAM_W_PER_GB, SSD_W_PER_TB, NIC_W, CHASSIS_W, FAN_W = 0.37, 5.0, 19.0, 35.0, 112.0
 PCIE4_GB_S = 32.0  # x16, one direction: the link of a GPU that states none
+MEMORY_SHARE, RESERVED_BYTES = 0.9, 2.5e9  # vLLM's default share; activations, graphs and context of each GPU
 CONVERSION_LOSS = 1.05 / 0.95  # voltage regulators and power supplies
 
 _SPEC_COLUMNS = ("memory_gb", "bandwidth_gb_s", "tdp_w", "die_mm2", "memory_type", "release_year")

@@ -272,6 +272,12 @@ def test_bad_rows_are_refused_with_their_place(tmp_path: Path, kind: str, text: 
     assert told in str(refused.value)
 
 
+@pytest.mark.parametrize("kind", list(readers.FORMATS))
+def test_an_empty_file_is_called_so(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(InputError, match="an empty file; the first line names columns: "):
+        readers.read(file(tmp_path, "\n\n"), kind)
+
+
 def test_a_foreign_column_is_told_and_not_read(tmp_path: Path, run: Callable[..., tuple[int, str, str]]) -> None:
     text = SILICON.replace("id,", "notebook,id,") + "x," + DENSE.format(b=8, ttft=50, tpot=10)
     assert readers.read(file(tmp_path, text), "aiconfigurator").ignored == ["notebook"]

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from profiles.catalog import MEMORY_SHARE, RESERVED_BYTES
 from profiles.importers.composed import NO_ENGINE, NO_ENGINE_BAND, Curve, Origin, Steps, at, compose
 from profiles.importers.formats import Asked
-from profiles.importers.work import MEMORY_SHARE, RESERVED_BYTES, Work
+from profiles.importers.work import Work
 from profiles.inputs import InputError, read_text
 from profiles.profile import Band, Profile, Provenance
 from profiles.spellings import gpu, model

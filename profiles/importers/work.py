@@ -13,13 +13,11 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles.catalog import Gpu
+from profiles.catalog import MEMORY_SHARE, RESERVED_BYTES, Gpu
 from profiles.llm import Llm, precision_bytes
 from profiles.profile import Idle
 
 Numbers: TypeAlias = float | NDArray[np.float64]
-
-MEMORY_SHARE, RESERVED_BYTES = 0.9, 2.5e9  # vLLM's default share; activations, graphs and context of each GPU
 
 # Watts of one GPU: before any context, with weights loaded and no work, and who measured it.
 PARKING = "arXiv 2605.23918 (The Model Parking Tax)"

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from profiles.catalog import Gpu
+from profiles.catalog import MEMORY_SHARE, RESERVED_BYTES, Gpu
 from profiles.inputs import InputError
 from profiles.llm import Llm, precision_bytes
 from profiles.predict.names import measured_as
@@ -26,7 +26,6 @@ Ints: TypeAlias = NDArray[np.int64]
 _OPEN_RACK = {"gb200", "gb300"}  # NVLink joins 72
 _DEFAULT_TDP_W = 700.0
 _BITS = {"fp8": 8, "int8": 8, "fp4": 4, "int4": 4}
-MEMORY_SHARE, RESERVED_BYTES = 0.9, 2.5e9  # of what the board holds, as engines take it
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +130,15 @@ class Columns:
         rows = [_work(cell) for cell in self.cells]
         table = np.array(rows, dtype=float)[self.which].T
         return Work(*table)
+
+    @cached_property
+    def apart(self) -> NDArray[np.bool_]:
+        """Rows whose prompts are prefilled elsewhere."""
+        return np.array([cell.apart for cell in self.cells])[self.which]
+
+    def of_sources(self, sources: Sequence[str]) -> NDArray[np.bool_]:
+        """Rows that one of the sources measured."""
+        return np.array([cell.source in sources for cell in self.cells])[self.which]
 
     def names(self, key: str) -> NDArray[np.str_]:
         """A word of every row's cell: gpu, model, engine, ..."""

@@ -19,10 +19,8 @@ MOST = 0.05  # of a file's rows
 BUSIEST = 0.5  # share of the peak operations that no serving engine was seen to reach
 FASTEST = 0.9  # share of the data-sheet bandwidth at which weights can be read
 FALLS = 1.3  # how much slower a smaller batch may be
-TWINS, CONTRADICTS = (
-    "contradicts a row of the same configuration",
-    1.5,
-)  # how far runs of one configuration, load and lengths may be apart
+# how far runs of one configuration, load and lengths may be apart
+TWINS, CONTRADICTS = "contradicts a row of the same configuration", 1.5
 MACHINE, DOUBTED = "most rows of its machine are doubtful", 0.45  # the share of such rows
 _FEW = 4  # rows by which a machine can be judged
 DISAGREES = 1.1  # how far apart two columns' accounts of one figure may be
@@ -42,7 +40,7 @@ def severity(rows: list[Row]) -> tuple[Floats, list[str]]:
         "slower at a smaller batch": _over(_falls(rows) / FALLS, np.ones(len(rows), bool)),
         TWINS: _over(_apart_from(rows) / CONTRADICTS, np.ones(len(rows), bool)),
         "latency and throughput disagree": _over(
-            np.array([r.apart for r in rows]) / DISAGREES, np.ones(len(rows), bool)
+            np.array([r.disagreement for r in rows]) / DISAGREES, np.ones(len(rows), bool)
         ),
         "tokens jitter though hardly a step carries a prompt": np.array([_jitter(r) for r in rows]),
     }

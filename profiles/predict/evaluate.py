@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from profiles.inputs import InputError
 from profiles.predict import doubt, readers
 from profiles.predict.columns import Floats
-from profiles.predict.measured import Measured
+from profiles.predict.measured import Measured, ratios
 from profiles.predict.predictor import BANDED, TIERS, Prediction, Predictor
 
 LLMCO2 = "llmco2"
@@ -96,20 +96,14 @@ def _llmco2(path: str | Path, predictor: Predictor) -> dict[str, Any]:
 
 
 def _errors(p: Prediction, m: Measured) -> Errors:
-    pairs = {
-        "tpot": (p.tpot_s, m.tpot_s),
-        "ttft": (p.ttft_s, m.ttft_s),
-        "power": (p.power_w, m.power_w),
-        "energy": (p.energy_j_per_token, m.energy_j_per_token),
-    }
-    return Errors({k: np.log(a / b) for k, (a, b) in pairs.items()}, {k: np.log(p.band[k]) for k in BANDED})
+    return Errors({k: np.log(ratio) for k, ratio in ratios(p, m).items()}, {k: np.log(p.band[k]) for k in BANDED})
 
 
 def _groups(m: Measured, p: Prediction, errors: Errors, flagged: NDArray[np.bool_]) -> list[dict[str, Any]]:
     """Errors by tier and kind, then by tier and cell (GPU, model, engine), without flagged rows."""
     c = m.columns
     words = {key: c.names(key) for key in _KEYS}
-    apart = np.where(np.array([cell.apart for cell in c.cells])[c.which], "disaggregated ", "")
+    apart = np.where(c.apart, "disaggregated ", "")
     kinds = np.char.add(apart, words["kind"])
     found = []
     for keys in (("kind",), _KEYS):

@@ -57,25 +57,21 @@ def times(c: Columns, p: dict[str, Floats]) -> Times:
     """Seconds of every configuration; `p` holds each parameter as a number or a column."""
     w = c.work
     held = np.maximum(1.0, w.capacity_tokens / (c.prompt + 0.5 * c.output))
-    ran = np.array([cell.source in RAN for cell in c.cells])[c.which]
-    batch = np.where(ran, c.batch, np.minimum(c.batch, held))
+    batch = np.where(c.of_sources(RAN), c.batch, np.minimum(c.batch, held))
     step = _step_s(c, p, batch, batch * context(c, batch))
     prefill = prefill_s(c, p)
-    apart = np.array([cell.apart for cell in c.cells])[c.which]
-    met = np.where(apart, p["met"] * p["apart_met"], p["met"])
+    met = np.where(c.apart, p["met"] * p["apart_met"], p["met"])
 
     def beside(share: Floats) -> Floats:  # where prompts rule they come in bunches
         prompts = _beside_s(c, p, batch, share) + share * p["prompt_s"]
         return step + met * prompts * np.power(1.0 + prompts / step, -p["bunch"])
 
     mean = beside(batch / c.output)
-    stated = np.array([cell.source in MEANS for cell in c.cells])[c.which]
-    tpot = np.where(stated, mean, beside(np.maximum(batch - 1.0, 0.0) / c.output))
-    waiting = np.where(apart, p["apart_wait"], p["wait"])
-    ttft = p["first_s"] + prefill * (1.0 + waiting * batch) + 0.5 * step + np.where(apart, p["transfer_s"], 0.0)
-    over = np.minimum(
-        np.maximum(0.0, c.batch / batch - 1.0), _LONGEST_QUEUE
-    )  # requests that memory does not admit wait
+    tpot = np.where(c.of_sources(MEANS), mean, beside(np.maximum(batch - 1.0, 0.0) / c.output))
+    waiting = np.where(c.apart, p["apart_wait"], p["wait"])
+    ttft = p["first_s"] + prefill * (1.0 + waiting * batch) + 0.5 * step + np.where(c.apart, p["transfer_s"], 0.0)
+    # requests that memory does not admit wait
+    over = np.minimum(np.maximum(0.0, c.batch / batch - 1.0), _LONGEST_QUEUE)
     ttft = ttft + p["queue"] * over * c.output * tpot
     return Times(batch, step, prefill, mean, tpot, ttft)
 
@@ -85,11 +81,15 @@ def context(c: Columns, batch: Floats) -> Floats:
     return np.minimum(c.prompt + 0.5 * c.output, np.maximum(1.0, c.work.capacity_tokens / batch))
 
 
-def _step_s(c: Columns, p: dict[str, Floats], batch: Floats, kv_tokens: Floats) -> Floats:
+def _host_s(c: Columns, p: dict[str, Floats], batch: Floats) -> Floats:
+    """Seconds of a step that the host takes."""
     w = c.work
-    host = p["host_s"] + p["layer_s"] * w.layers + p["expert_layer_s"] * w.expert_layers + p["sequence_s"] * batch
+    return p["host_s"] + p["layer_s"] * w.layers + p["expert_layer_s"] * w.expert_layers + p["sequence_s"] * batch
+
+
+def _step_s(c: Columns, p: dict[str, Floats], batch: Floats, kv_tokens: Floats) -> Floats:
     moved = _linear_s(c, p, batch) + _experts_s(c, p, batch) + _head_s(c, p, batch)
-    return host + moved + _attention_s(c, p, kv_tokens, batch) + _communication_s(c, p, batch)
+    return _host_s(c, p, batch) + moved + _attention_s(c, p, kv_tokens, batch) + _communication_s(c, p, batch)
 
 
 def _beside_s(c: Columns, p: dict[str, Floats], batch: Floats, share: Floats) -> Floats:
@@ -173,24 +173,20 @@ def flops(c: Columns, tokens: Floats, pairs: Floats) -> Floats:
 
 def power_w(c: Columns, p: dict[str, Floats], t: Times, step_s: Floats | None = None) -> Floats:
     """Mean watts over the GPUs of a replica at full load, each mean step taking `step_s` (default: as predicted)."""
-    w, time_s = c.work, t.mean_s if step_s is None else step_s
-    apart = np.array([cell.apart for cell in c.cells])[c.which]
-    prompts = np.where(apart, 0.0, t.batch / c.output)
+    time_s = t.mean_s if step_s is None else step_s
+    prompts = np.where(c.apart, 0.0, t.batch / c.output)
     tokens = context(c, t.batch)
     done = flops(c, t.batch, t.batch * tokens) + prompts * flops(c, c.prompt, 0.5 * c.prompt * c.prompt)
-    host = p["host_s"] + p["layer_s"] * w.layers + p["expert_layer_s"] * w.expert_layers + p["sequence_s"] * t.batch
     moved = weights_bytes(c, t.batch) + prompts * weights_bytes(c, c.prompt)
-    return watts(c, p, time_s, host, done, moved, kv_bytes(c, t.batch, tokens))
+    return watts(c, p, time_s, _host_s(c, p, t.batch), done, moved, kv_bytes(c, t.batch, tokens))
 
 
 def prefill_share(c: Columns, p: dict[str, Floats], t: Times) -> Floats:
     """The part of a request's joules that its prompt takes, by the watts and the seconds of each phase."""
-    w = c.work
-    apart = np.array([cell.apart for cell in c.cells])[c.which]
     decode_s = t.step_s * c.output / t.batch
-    prompt_s = np.where(apart, t.prefill_s, np.maximum(t.mean_s - t.step_s, 0.0) * c.output / t.batch)
+    prompt_s = np.where(c.apart, t.prefill_s, np.maximum(t.mean_s - t.step_s, 0.0) * c.output / t.batch)
     tokens = context(c, t.batch)
-    host = p["host_s"] + p["layer_s"] * w.layers + p["expert_layer_s"] * w.expert_layers + p["sequence_s"] * t.batch
+    host = _host_s(c, p, t.batch)
     moved, kv = weights_bytes(c, t.batch), kv_bytes(c, t.batch, tokens)
     decode_w = watts(c, p, t.step_s, host, flops(c, t.batch, t.batch * tokens), moved, kv)
     done = flops(c, c.prompt, 0.5 * c.prompt * c.prompt)

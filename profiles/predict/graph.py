@@ -72,8 +72,7 @@ def inputs(c: Columns, phase: str) -> tuple[Floats, Floats, Floats]:
     nodes = np.stack(logs, axis=-1).transpose(1, 0, 2)
     facts = [np.log10(total) + 2.5, np.log2(c.batch) - 5.0, np.log2(c.prompt) - 10.5, np.log2(c.output) - 10.0]
     facts += [np.log2(w.world) - 2.0, (w.layers - 60.0) / 30.0, np.log2(w.hidden) - 12.5]
-    apart = np.array([cell.apart for cell in c.cells])[c.which]
-    facts += [np.log2(w.peak / w.base_peak), np.log2(w.expert_peak / w.base_peak), apart.astype(float)]
+    facts += [np.log2(w.peak / w.base_peak), np.log2(w.expert_peak / w.base_peak), c.apart.astype(float)]
     engines = c.names("engine")
     facts += [(engines == name).astype(float) for name in ENGINES]
     return nodes, np.stack(facts, axis=1), total

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from profiles.predict.columns import Cell, Columns, Floats
+from profiles.predict.predictor import BANDED, Prediction
 
 FIGURES = ("tpot_s", "ttft_s", "power_w", "energy_j_per_token")
 
@@ -17,8 +18,8 @@ class Row:
     """One measured configuration; a figure is None where it was not measured.
 
     `unstated`: the load is not told by the source. `lengths_fixed`: every request had these lengths. `jitter`: 90th
-    percentile over median of the times between tokens, 0 where unknown. `apart`: how many times a figure is another
-    column's account of it. `guessed`: how the load is shared is inferred. `line` is that of the file.
+    percentile over median of the times between tokens, 0 where unknown. `disagreement`: how many times a figure is
+    another column's account of it. `guessed`: how the load is shared is inferred. `line` is that of the file.
     """
 
     line: int
@@ -33,7 +34,7 @@ class Row:
     unstated: bool = False
     lengths_fixed: bool = False
     jitter: float = 0.0
-    apart: float = 1.0
+    disagreement: float = 1.0
     guessed: bool = False
 
 
@@ -58,6 +59,16 @@ class Measured:
     def __len__(self) -> int:
         return len(self.columns)
 
+    @property
+    def figures(self) -> dict[str, Floats]:
+        """The columns by the short names of predictions and bands."""
+        return dict(zip(BANDED, (getattr(self, k) for k in FIGURES), strict=True))
+
     def take(self, rows: NDArray[np.generic]) -> Measured:
         """Some of the rows."""
         return Measured(self.columns.take(rows), *(getattr(self, k)[rows] for k in FIGURES))
+
+
+def ratios(p: Prediction, m: Measured) -> dict[str, Floats]:
+    """Prediction over measurement by figure; NaN where either knows none."""
+    return {name: getattr(p, k) / getattr(m, k) for name, k in zip(BANDED, FIGURES, strict=True)}

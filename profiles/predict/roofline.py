@@ -15,14 +15,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from profiles.catalog import MEMORY_SHARE, RESERVED_BYTES
 from profiles.inputs import InputError
 from profiles.llm import GATED_MLP, Llm
 from profiles.points import BATCHES, CHUNKS, CONTEXTS, PAST_CHUNKS, POWER_CONTEXT, digits
 from profiles.profile import DecodePoints, EngineTerm, Memory, PrefillPoints
 
 _SOFT = 8.0  # exponent of the power cap: 3 % below the cap at the corner
-_MEMORY_SHARE = 0.9  # of a GPU's memory, vLLM's gpu_memory_utilization default
-_RESERVED_BYTES = 2.5e9  # per GPU: activations, CUDA graphs, context
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +234,7 @@ def memory(weights_bytes: float, kv_bytes_per_token: float, gpu_memory_bytes: fl
     Raises:
         InputError: the weights leave no room.
     """
-    free = (_MEMORY_SHARE * gpu_memory_bytes - _RESERVED_BYTES) * tp - weights_bytes
+    free = (MEMORY_SHARE * gpu_memory_bytes - RESERVED_BYTES) * tp - weights_bytes
     tokens = math.floor(free / kv_bytes_per_token)
     if tokens < 1:
         raise InputError(

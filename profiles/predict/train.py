@@ -34,13 +34,7 @@ _TIME = (
 _EXPERTS = ("expert_compute", "expert_bandwidth", "expert_layer_s", "exchange_s", "imbalance")
 _FIRST = ("first_s", "wait", "transfer_s", "apart_wait", "queue")
 _POWER = (
-    "power_base",
-    "power_busy",
-    "power_flop",
-    "power_exponent",
-    "joule_per_byte",
-    "joule_per_kv_byte",
-    "power_cap",
+    *("power_base", "power_busy", "power_flop", "power_exponent", "joule_per_byte", "joule_per_kv_byte", "power_cap"),
 )
 _ENGINE = (
     *("compute", "expert_compute", "kv_bandwidth", "layer_s", "expert_layer_s", "sequence_s", "allreduce_s"),
@@ -104,7 +98,7 @@ def gather(data: Path) -> Rows:
         severe, why = doubt.severity(found)
         rows += found
         sound.append((severe == 0) | (np.array(why) == doubt.TWINS))  # one of the twins may be right
-        flagged.append(doubt.flags(severe))
+        flagged.append(doubt.flags(severe, found))
     return Rows(rows, np.concatenate(sound), np.concatenate(flagged))
 
 
@@ -214,12 +208,7 @@ def hold_out(rows: Rows, name: str, tier: str) -> Held:
         fitted = train_family(name, own.take(np.flatnonzero((fold != one) & own.sound)).rows)
         c = m.columns.take(test)
         figures = fitted.figures(c)
-        for key, column in (
-            ("tpot", m.tpot_s),
-            ("ttft", m.ttft_s),
-            ("power", m.power_w),
-            ("energy", m.energy_j_per_token),
-        ):
+        for key, column in m.figures.items():
             errors[key][test] = np.log(figures[key] / column[test])
         said[test] = np.array([fitted.tier(cell) for cell in c.cells])[c.which]
     return Held(own, errors, said)
@@ -251,10 +240,12 @@ def _units(rows: Sequence[Row], tier: str) -> NDArray[np.str_]:
     return np.array([r.cell.gpu.name + (f" {r.cell.llm.name}" if tier == "T1" else "") for r in rows])
 
 
-def set_bands(model: Serving, held: dict[tuple[str, str], Held]) -> None:
-    """Bands of every family, of all its sources and of each, from its held-out rows."""
+def set_bands(model: Serving, rows: Rows) -> dict[tuple[str, str], Held]:
+    """Bands of every family, of all its sources and of each, from its held-out rows, which are given by tier."""
+    held: dict[tuple[str, str], Held] = {}
     for name, fitted in model.families.items():
-        own = [held[name, tier] for tier in TIERS[:3]]
+        own = [hold_out(rows, name, tier) for tier in TIERS[:3]]
+        held |= {(name, tier): h for tier, h in zip(TIERS, own, strict=False)}
         for figure in BANDED:
             for source in ("", *sorted({kin(r.cell) for r in own[0].rows.rows})):
                 factors = _factors([band(h, figure, tier, source) for h, tier in zip(own, TIERS, strict=False)])
@@ -264,6 +255,7 @@ def set_bands(model: Serving, held: dict[tuple[str, str], Held]) -> None:
     for fitted in model.families.values():  # a family without watts or TTFT of its own has the mixtures' band, squared
         for figure in BANDED:
             fitted.bands.setdefault(figure, [x**2 for x in lender.bands[figure]])
+    return held
 
 
 def _factors(tested: list[float]) -> list[float]:
@@ -282,10 +274,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     asked = parser.parse_args(argv)
     rows = gather(asked.data)
     model = train(rows)
-    held: dict[tuple[str, str], Held] = {
-        (name, tier): hold_out(rows, name, tier) for name in model.families for tier in TIERS[:3]
-    }
-    set_bands(model, held)
+    set_bands(model, rows)
     write_json(asked.output, dump(model))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from profiles.predict import equations, train
 from profiles.predict.columns import Floats
-from profiles.predict.measured import Measured
+from profiles.predict.measured import Measured, ratios
 from profiles.predict.predictor import TIERS
 
 FAMILIES, FIGURES, FEWEST = ("dense", "moe"), ("tpot", "ttft", "power", "energy"), 5
@@ -34,11 +34,7 @@ def score(folder: Path, tier: str, family: str) -> list[dict[str, Any]]:
 
 def _rows(held: train.Held, tier: str) -> list[dict[str, Any]]:
     m = Measured.of(held.rows.rows)
-    plain = equations.load().predict(m.columns)
-    theirs = {
-        "tpot": plain.tpot_s / m.tpot_s, "ttft": plain.ttft_s / m.ttft_s, "power": plain.power_w / m.power_w,
-        "energy": plain.energy_j_per_token / m.energy_j_per_token,
-    }  # fmt: skip
+    theirs = ratios(equations.load().predict(m.columns), m)
     sources = np.array([row.cell.source.split("-")[0] for row in held.rows.rows])
     kind = "moe" if held.rows.rows[0].cell.llm.moe else "dense"
     found = []
